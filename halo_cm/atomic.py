@@ -1,0 +1,88 @@
+"""Files that are either whole or absent: write under a temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from halo_cm.errors import OutputError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EACCES: "permission denied: choose a directory you may write to",
+    errno.EPERM: "permission denied: choose a directory you may write to",
+    errno.EROFS: "the file system is read-only: choose another directory",
+    errno.ENOTDIR: "a part of the path is a file, not a directory: choose another path",
+}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Temporary path beside ``path`` that takes its name when the block ends without an error.
+
+    Raises
+    ------
+    OutputError
+        If the directory cannot be made or the file cannot be written; ``path`` is then unchanged.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with explain_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _fsync(temporary)
+            os.replace(temporary, path)
+            _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+
+
+@contextmanager
+def explain_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn operating-system errors while writing ``path`` into an `OutputError` with advice."""
+    try:
+        yield
+    except OSError as error:
+        code = _root_errno(error)
+        if code is None:
+            raise
+        advice = _ADVICE.get(code, "check the path and the disk")
+        reason = os.strerror(code)
+        raise OutputError(f"cannot write {path}: {reason}; {advice}") from error
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write an indented JSON file atomically; NaN and infinity are refused."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _root_errno(error: OSError) -> int | None:
+    """errno of ``error``; HDF5 gives it only in the text, as 'errno = 28'."""
+    if error.errno is not None:
+        return error.errno
+    for code in _ADVICE:
+        if f"errno = {code}," in str(error):
+            return code
+    return None
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
