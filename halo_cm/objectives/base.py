@@ -1,0 +1,93 @@
+"""What an objective is: settings that are validated, and a loss."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from halo_cm.data.normalize import Batch, Normalization
+    from halo_cm.diffusion.denoiser import Denoiser
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a loss may use beside the batch.
+
+    Attributes
+    ----------
+    denoiser
+        The student, whose gradient is taken.
+    frozen
+        The same weights without gradient, for targets that stop it.
+    target
+        Slow copy of the student that an objective with a `target_decay` asks for, else None.
+    normalization
+        For losses on physical fields.
+    sigma_min, sigma_max, rho
+        Range and spacing of the noise levels.
+    progress
+        k / K: the share of the phase that is done.
+    generator
+        Source of every random number of this step.
+    """
+
+    denoiser: Denoiser
+    frozen: Denoiser
+    target: Denoiser | None
+    normalization: Normalization
+    sigma_min: float
+    sigma_max: float
+    rho: float
+    progress: float
+    generator: torch.Generator
+
+    def noise_like(self, x: Tensor) -> Tensor:
+        """Standard normal tensor of the shape of ``x``."""
+        return torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
+
+
+class Objective(BaseModel):
+    """Base class of the objectives; a subclass is one file with its settings and its loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: How samples are drawn from what this objective trains.
+    sampler: ClassVar[Literal["heun", "consistency"]]
+    #: Level at which the denoiser is the identity: zero (plain denoiser) or sigma_min.
+    boundary: ClassVar[Literal["zero", "sigma_min"]]
+    #: Whether a slow copy of the student is needed, see `target_decay`.
+    uses_target: ClassVar[bool] = False
+
+    name: str
+
+    @abstractmethod
+    def loss(self, step: Step, batch: Batch) -> Tensor:
+        """Scalar loss of a batch."""
+
+    def target_decay(self, progress: float) -> float:
+        """EMA decay of the target network after each step, if `uses_target`."""
+        raise AttributeError(f"objective {self.name!r} has no target network ({progress=})")
+
+
+@contextmanager
+def same_dropout() -> Iterator[Callable[[], None]]:
+    """Let student and target see the same dropout masks: call the yielded function between them."""
+    state = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+
+    def rewind() -> None:
+        torch.set_rng_state(state)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+    yield rewind

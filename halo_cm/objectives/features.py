@@ -1,0 +1,102 @@
+"""Differentiable features of fields that the energy score compares (torch; B fields, C channels).
+
+Each returns vectors along the last axis; the score takes the norm of each vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Feature = Callable[[Tensor], Tensor]
+
+#: Mass [Msun/h] that keeps the log of an empty aperture finite.
+_APERTURE_FLOOR = 1e8
+
+
+def pixels(x: Tensor) -> Tensor:
+    """Every pixel alone, shape (B, C, H, W, 1): the score is then the CRPS."""
+    return x.unsqueeze(-1)
+
+
+def patches(coarsen: int, width: int) -> Feature:
+    """Overlapping square patches of all channels, (B, n_patches, C width^2), scaled to unit size.
+
+    Parameters
+    ----------
+    coarsen
+        Pixels averaged before; the mean is multiplied by ``coarsen``, which keeps white noise at
+        its amplitude.
+    width
+        Side of a patch [coarse pixels]; patches overlap by half.
+    """
+
+    def feature(x: Tensor) -> Tensor:
+        if coarsen > 1:
+            x = functional.avg_pool2d(x, coarsen) * coarsen
+        stride = width // 2 if x.shape[-1] > width else width
+        folded = functional.unfold(x, width, stride=stride).transpose(1, 2)
+        return folded / math.sqrt(folded.shape[-1])
+
+    return feature
+
+
+def band_powers(*, contrast: bool) -> Feature:
+    """Log power in rings of integer wavenumber below Nyquist, (B, C, n_rings, 1).
+
+    Parameters
+    ----------
+    contrast
+        Take the power of the overdensity (mass maps) rather than of the field itself.
+    """
+
+    def feature(x: Tensor) -> Tensor:
+        if contrast:
+            x = x / x.mean((-1, -2), keepdim=True).clamp(min=1e-30) - 1
+        return (_ring_power(x) + 1e-3).log().unsqueeze(-1)
+
+    return feature
+
+
+def apertures(mass: Tensor) -> Tensor:
+    """Log mass in centred squares of 1/8, 1/4, 1/2 and all of the width, (B, C, 4, 1)."""
+    half = mass.shape[-1] // 2
+    sums = [
+        mass[..., half - w : half + w, half - w : half + w].sum((-1, -2))
+        for w in (max(half // 8, 1), max(half // 4, 1), max(half // 2, 1), half)
+    ]
+    return (torch.stack(sums, -1) + _APERTURE_FLOOR).log().unsqueeze(-1)
+
+
+def with_total(mass: Tensor) -> Tensor:
+    """Append the total mass as one more channel."""
+    return torch.cat([mass, mass.sum(1, keepdim=True)], 1)
+
+
+def _ring_power(x: Tensor) -> Tensor:
+    """Mean squared Fourier amplitude of apodised fields in rings, (B, C, n // 2 - 1)."""
+    window, mix = _rings(x.shape[-1])
+    window, mix = window.to(x.device), mix.to(x.device)
+    power = torch.fft.rfft2(x * window).abs().square()
+    return power.flatten(-2) @ mix
+
+
+@cache
+def _rings(n: int) -> tuple[Tensor, Tensor]:
+    """Hann window (n, n) and the matrix (n (n // 2 + 1), n // 2 - 1) that averages over rings."""
+    hann = torch.hann_window(n + 2, periodic=False)[1:-1]
+    frequency = torch.fft.fftfreq(n) * n
+    half = torch.fft.rfftfreq(n) * n
+    ring = torch.hypot(frequency[:, None], half[None]).round().long()
+    # modes of the half plane stand for their mirror images too, except on its edges
+    weight = torch.full(ring.shape, 2.0)
+    weight[:, 0] = 1.0
+    if n % 2 == 0:
+        weight[:, -1] = 1.0
+    matrix = torch.stack([(ring == k) * weight for k in range(1, n // 2)], -1).flatten(0, 1)
+    return hann[:, None] * hann[None], matrix / matrix.sum(0)

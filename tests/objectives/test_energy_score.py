@@ -1,0 +1,75 @@
+"""The fair energy score and its features."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from halo_cm.objectives.energy_score import EnergyScore, energy_score
+from halo_cm.objectives.features import apertures, band_powers, patches, pixels
+from halo_cm.statistics.power import power_spectrum_2d
+
+
+def test_crps_of_a_normal_ensemble():
+    """For X, y ~ N(0, 1) the expected score is 1 / sqrt(pi)."""
+    g = torch.Generator().manual_seed(0)
+    a, b, y = (torch.randn(200_000, 1, 1, 1, generator=g) for _ in range(3))
+    assert energy_score(pixels, a, b, y).item() == pytest.approx(1 / math.sqrt(math.pi), rel=0.01)
+
+
+@pytest.mark.parametrize("width", [4, 16])
+@pytest.mark.parametrize("scale", [0.8, 1.25])
+def test_the_true_spread_has_the_lowest_score(scale, width):
+    g = torch.Generator().manual_seed(1)
+    a, b, y = (torch.randn(1000, 1, 16, 16, generator=g) for _ in range(3))
+    feature = patches(1, width)
+    best = energy_score(feature, a, b, y)
+    assert best < energy_score(feature, scale * a, scale * b, y)
+
+
+def test_patches_see_correlations_that_pixels_do_not():
+    """A generator with the right pixels and the wrong correlation is caught by patches only."""
+    g = torch.Generator().manual_seed(2)
+    a, b, y = (torch.randn(4000, 1, 8, 8, generator=g) for _ in range(3))
+    flat = [x.mean((-1, -2), keepdim=True).expand_as(x) * 8 for x in (a, b)]  # unit variance
+    right = energy_score(pixels, a, b, y).item()
+    assert energy_score(pixels, *flat, y).item() == pytest.approx(right, rel=0.02)
+    assert energy_score(patches(1, 8), *flat, y) > 1.03 * energy_score(patches(1, 8), a, b, y)
+
+
+def test_band_powers_agree_with_the_statistics_package():
+    maps = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) + 0.1
+    logs = band_powers(contrast=True)(maps)[..., 0]
+    spectrum = power_spectrum_2d(maps.numpy(), 1.0, window="hann").power
+    ours = (logs.exp() - 1e-3).numpy()
+    ratio = ours / spectrum[..., : ours.shape[-1]]
+    np.testing.assert_allclose(ratio / ratio.mean(), 1, rtol=2e-3)  # up to one normalisation
+
+
+def test_apertures_are_centred():
+    mass = torch.zeros(1, 1, 32, 32)
+    mass[..., 15:17, 15:17] = 1e12
+    assert torch.allclose(apertures(mass).exp(), torch.tensor(4e12), rtol=1e-3)
+    corner = torch.zeros(1, 1, 32, 32)
+    corner[..., 0, 0] = 1e12
+    logs = apertures(corner)[0, 0, :, 0]
+    assert logs[-1].exp().item() == pytest.approx(1e12, rel=1e-3)
+    assert torch.all(logs[:-1] == logs[0])
+
+
+def test_gradient_is_finite_where_members_agree_in_empty_maps():
+    objective = EnergyScore(physical=False)
+    x = torch.zeros(2, 3, 32, 32)
+    weight = torch.zeros((), requires_grad=True)
+
+    def denoiser(noisy, sigma, condition, parameters):
+        return noisy * weight
+
+    step = SimpleNamespace(denoiser=denoiser, sigma_max=80.0, noise_like=torch.randn_like)
+    batch = SimpleNamespace(x_clean=x, condition=x, parameters=torch.zeros(2, 1))
+    objective.loss(step, batch).backward()
+    assert weight.grad is not None and torch.isfinite(weight.grad)
