@@ -1,0 +1,50 @@
+"""Which cutouts are evaluated, and which are shown."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from halo_cm.containers import Cutouts, IntArray
+from halo_cm.errors import DataError
+from halo_cm.seeding import generator
+
+
+def spread_over_haloes(cutouts: Cutouts, n_fields: int, seed: int = 0) -> Cutouts:
+    """At most ``n_fields`` cutouts with as many different haloes as possible, in their order.
+
+    Projections and draws of one halo tell less than other haloes do, and a slow model can be
+    sampled for a part of the cutouts only: take the same part for all models.
+
+    Raises
+    ------
+    DataError
+        If ``n_fields`` is not positive.
+    """
+    if n_fields < 1:
+        raise DataError(f"the number of fields must be positive, found {n_fields}")
+    order = generator(seed, "fields").permutation(len(cutouts))
+    halo = halo_labels(cutouts)[order]
+    # number of times that a halo has come before
+    by_halo = np.argsort(halo, kind="stable")
+    starts = np.flatnonzero(np.diff(halo[by_halo], prepend=-1))
+    sizes = np.diff(starts, append=len(halo))
+    before = np.empty(len(halo), dtype=int)
+    before[by_halo] = np.arange(len(halo)) - np.repeat(starts, sizes)
+    chosen = order[np.argsort(before, kind="stable")[:n_fields]]
+    return cutouts.select(np.sort(chosen))
+
+
+def spread_over_masses(cutouts: Cutouts, n_fields: int) -> IntArray:
+    """Indices of cutouts of different haloes, from the most massive to the lightest."""
+    _, first = np.unique(halo_labels(cutouts), return_index=True)
+    falling = first[np.argsort(-cutouts.halo_mass[first], kind="stable")]
+    chosen = np.linspace(0, len(falling) - 1, min(n_fields, len(falling))).round().astype(int)
+    picked: IntArray = falling[chosen]
+    return picked
+
+
+def halo_labels(cutouts: Cutouts) -> IntArray:
+    """One number from 0 for each halo (box and index in it), shape (N,)."""
+    ids = np.stack([cutouts.box, cutouts.halo])
+    _, labels = np.unique(ids, axis=1, return_inverse=True)
+    return np.asarray(labels.ravel())

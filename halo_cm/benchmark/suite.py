@@ -1,0 +1,244 @@
+"""Benchmark: samples of several models beside the truth, at the same haloes, in the same run.
+
+Rows are evaluated one after another and a part of the haloes at a time; the fields of a part are
+dropped once its statistics are known, so that memory does not grow with haloes or rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from halo_cm.benchmark.floors import truth_vs_truth
+from halo_cm.benchmark.measure import SampleStatistics, Truth, measure
+from halo_cm.benchmark.rows import Row
+from halo_cm.benchmark.selection import spread_over_masses
+from halo_cm.benchmark.summarise import summarise
+from halo_cm.benchmark.summary import SCHEMA_VERSION, RowSummary, Summary
+from halo_cm.containers import Cutouts, FloatArray, check_mass
+from halo_cm.errors import DataError
+from halo_cm.progress import Task, progress
+from halo_cm.seeding import derive_seed
+from halo_cm.statistics import OCCUPIED_MASS, PIXEL_MASS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a benchmark is run.
+
+    Attributes
+    ----------
+    n_resamples
+        Bootstrap resamples of the haloes.
+    fields_at_once
+        Cutouts that are generated and measured together: bounds the memory.
+    timing_fields, timing_repeats
+        Fields of the batch that is timed, and repeats whose median counts.
+    gallery_fields, gallery_members
+        Cutouts, and samples of each, that are kept for pictures.
+    """
+
+    n_resamples: int = 1000
+    fields_at_once: int = 64
+    timing_fields: int = 16
+    timing_repeats: int = 3
+    gallery_fields: int = 4
+    gallery_members: int = 2
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Fields of a few haloes for pictures, the most massive first.
+
+    Attributes
+    ----------
+    cutouts
+        The G haloes with their inputs and truth.
+    samples
+        By label of the row, masses per pixel [Msun/h], shape (G, R, C, H, W).
+    """
+
+    cutouts: Cutouts
+    samples: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Figures of merit, and a few fields to look at."""
+
+    summary: Summary
+    gallery: Gallery
+
+
+def evaluate(
+    rows: Sequence[Row],
+    cutouts: Cutouts,
+    redraw: Cutouts | None,
+    *,
+    members: int = 8,
+    seed: int = 0,
+    settings: Settings | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Benchmark:
+    """Compare rows with the truth.
+
+    Parameters
+    ----------
+    rows
+        Models and floors.
+    cutouts
+        Haloes that no model was trained on, with their truth.
+    redraw
+        Independent draws of the truth at these haloes and parameters (and perhaps at others); None
+        if there are none, as for a real simulation: truth against truth is then left out.
+    members
+        Samples for each halo, at least 2.
+    seed
+        Fixes the samples (with ``settings.fields_at_once``) and the bootstrap.
+    settings, provenance
+        See `Settings` and `halo_cm.benchmark.provenance.describe_run`.
+
+    Raises
+    ------
+    DataError
+        If the cutouts have no truth, the redraw does not match them, or a row returns fields that
+        are unphysical or of the wrong shape.
+    """
+    settings = settings or Settings()
+    if redraw is not None:
+        rows = (truth_vs_truth(cutouts, redraw), *rows)
+    labels = [row.label for row in rows]
+    if len(set(labels)) < len(labels):
+        raise DataError(f"rows of a benchmark need different names, found {', '.join(labels)}")
+    runner = _Runner(cutouts, members, seed, settings)
+    truth, gallery = runner.truth, _Gallery(cutouts, settings)
+    oracle: SampleStatistics | None = None
+    results: list[tuple[Row, RowSummary]] = []
+    with progress("benchmark", len(rows) * len(runner.parts)) as task:
+        for row in rows:
+            statistics = runner.run(row, gallery, task)
+            if row.scoring == "exact_draw":
+                oracle = statistics
+            seconds = runner.seconds_per_halo(row)
+            n_members = row.n_members(members)
+            results.append((row, summarise(row, statistics, truth, oracle, n_members, seconds)))
+    return Benchmark(_assemble(runner, results, provenance or {}), gallery.finished())
+
+
+def _assemble(
+    runner: _Runner, results: Sequence[tuple[Row, RowSummary]], provenance: Mapping[str, Any]
+) -> Summary:
+    truth = runner.truth
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        seed=runner.seed,
+        n_fields=len(runner.cutouts),
+        n_haloes=truth.n_haloes,
+        k=truth.spectrum.k.tolist(),
+        k_nyquist=truth.spectrum.k_nyquist,
+        field_of_view=runner.cutouts.geometry.field_of_view,
+        truth=truth.as_dict(),
+        rows=tuple(result for row, result in results if row.kind == "model"),
+        floors={row.name: result for row, result in results if row.kind == "floor"},
+        settings=_describe(runner.settings, runner.members),
+        provenance=dict(provenance),
+    )
+
+
+def _describe(settings: Settings, members: int) -> dict[str, Any]:
+    """Everything that defines the statistics, as plain JSON values."""
+    return {
+        **asdict(settings),
+        "members": members,
+        "window": "hann",
+        "pixel_mass": dict(PIXEL_MASS),
+        "occupied_mass": OCCUPIED_MASS,
+    }
+
+
+class _Runner:
+    """Generates the fields of a row part by part, and measures them."""
+
+    def __init__(self, cutouts: Cutouts, members: int, seed: int, settings: Settings) -> None:
+        self.cutouts, self.members, self.seed, self.settings = cutouts, members, seed, settings
+        self.truth = Truth.of(cutouts, settings.n_resamples, seed)
+        step = settings.fields_at_once
+        self.parts = [slice(i, min(i + step, len(cutouts))) for i in range(0, len(cutouts), step)]
+
+    def run(self, row: Row, gallery: _Gallery, task: Task) -> SampleStatistics:
+        """Statistics of all haloes."""
+        task.describe(row.label)
+        measured = []
+        for number, part in enumerate(self.parts):
+            samples = self._generate(row, part, number)
+            gallery.keep(row, part, samples)
+            truth = self.truth.fields[part]
+            measured.append(measure(samples, truth, self.cutouts.geometry, row.scoring))
+            task.advance()
+        statistics = SampleStatistics.concatenate(measured)
+        self._report_empty(row, statistics)
+        return statistics
+
+    def seconds_per_halo(self, row: Row) -> float | None:
+        """Median time to generate one field of a fixed batch, after a warm-up."""
+        if row.scoring == "exact_draw":
+            return None
+        batch = self.cutouts.select(slice(0, self.settings.timing_fields))
+        row.generate(batch, 1, self.seed)
+        seconds = []
+        for _ in range(self.settings.timing_repeats):
+            start = time.perf_counter()
+            row.generate(batch, 1, self.seed)
+            seconds.append(time.perf_counter() - start)
+        return float(np.median(seconds)) / len(batch)
+
+    def _generate(self, row: Row, part: slice, number: int) -> FloatArray:
+        cutouts, members = self.cutouts.select(part), row.n_members(self.members)
+        # another seed for each part: rows may number the haloes of a part from zero
+        samples = row.generate(cutouts, members, derive_seed(self.seed, "benchmark", number))
+        geometry = self.cutouts.geometry
+        side = geometry.n_pixels
+        expected = (len(cutouts), members, len(geometry.channels), side, side)
+        if samples.shape != expected:
+            raise DataError(
+                f"row {row.label!r} returned fields of shape {samples.shape}, expected {expected} "
+                "(cutout, member, channel, y, x); a prediction without randomness has one member "
+                "and scoring='deterministic'"
+            )
+        check_mass(samples, f"row {row.label!r}")
+        return samples
+
+    @staticmethod
+    def _report_empty(row: Row, statistics: SampleStatistics) -> None:
+        n_empty = int(statistics.empty.sum())
+        if n_empty:
+            logger.warning(
+                "%s: %d sampled maps hold no mass; their power counts as zero", row.label, n_empty
+            )
+
+
+class _Gallery:
+    """Keeps the fields of a few haloes while the others are dropped."""
+
+    def __init__(self, cutouts: Cutouts, settings: Settings) -> None:
+        self.cutouts, self.n_members = cutouts, settings.gallery_members
+        self.chosen = spread_over_masses(cutouts, settings.gallery_fields)
+        self.samples: dict[str, FloatArray] = {}
+
+    def keep(self, row: Row, part: slice, samples: FloatArray) -> None:
+        kept = samples[:, : self.n_members]
+        if row.label not in self.samples:
+            shape = (len(self.chosen), *kept.shape[1:])
+            self.samples[row.label] = np.empty(shape, samples.dtype)
+        here = (self.chosen >= part.start) & (self.chosen < part.stop)
+        self.samples[row.label][here] = kept[self.chosen[here] - part.start]
+
+    def finished(self) -> Gallery:
+        return Gallery(self.cutouts.select(self.chosen), self.samples)

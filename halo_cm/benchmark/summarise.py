@@ -1,0 +1,123 @@
+"""From the statistics of single haloes to the figures of merit of a row."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from halo_cm.benchmark.measure import SampleStatistics, Truth
+from halo_cm.benchmark.rows import Row
+from halo_cm.benchmark.summary import ByChannel, Curves, RowSummary
+from halo_cm.containers import FloatArray
+from halo_cm.errors import DataError
+from halo_cm.statistics import (
+    FEATURES,
+    cross_correlation,
+    power_ratio,
+    power_ratio_error,
+    ratio_of_means,
+)
+
+#: Ranges of the power ratio error, as fractions of the Nyquist wavenumber.
+_RANGES = {"one_half_nyquist": 0.5, "nyquist": 1.0}
+
+
+def summarise(
+    row: Row,
+    statistics: SampleStatistics,
+    truth: Truth,
+    oracle: SampleStatistics | None,
+    members: int,
+    seconds_per_halo: float | None,
+) -> RowSummary:
+    """Average the statistics of a row over haloes, with bootstrap errors.
+
+    Parameters
+    ----------
+    row, statistics
+        The row and what was measured of its samples.
+    truth
+        The truth at the same haloes.
+    oracle
+        Statistics of exact draws, to scale the scores; None if there are none.
+    members, seconds_per_halo
+        Samples of each halo, and the time that one took.
+    """
+    channels = truth.channels
+    # statistics are already averaged over members: one "sample" is left
+    ratio = power_ratio(statistics.power[:, None], truth.spectrum.power, truth.weights)
+    errors = {
+        name: power_ratio_error(ratio, truth.spectrum.bins_up_to(fraction))
+        for name, fraction in _RANGES.items()
+    }
+    mass = ratio_of_means(statistics.mass, truth.mass, truth.weights)
+    features = statistics.crps_features.mean(0)
+    return RowSummary(
+        name=row.name,
+        n_sampling_steps=row.n_sampling_steps,
+        nfe=row.nfe,
+        members=members,
+        scoring=row.scoring,
+        seconds_per_halo=seconds_per_halo,
+        power_ratio=_curves(channels, ratio.value),
+        power_ratio_uncertainty=_curves(channels, ratio.error),
+        power_ratio_error=_ranges(channels, {n: e.value for n, e in errors.items()}),
+        power_ratio_error_uncertainty=_ranges(channels, {n: e.error for n, e in errors.items()}),
+        cross_correlation=_curves(channels, _correlation(statistics, truth)),
+        mass_bias=_by_channel(channels, mass.value - 1),
+        mass_bias_uncertainty=_by_channel(channels, mass.error),
+        occupied_fraction=float(statistics.occupied.mean()),
+        crps_log_mass=_by_channel(channels, statistics.crps_log_mass.mean(0)),
+        crps_features={
+            name: dict(zip(FEATURES, values.tolist(), strict=True))
+            for name, values in zip(channels, features, strict=True)
+        },
+        crps_over_oracle=None if oracle is None else _over_oracle(channels, statistics, oracle),
+        empty_maps={
+            name: int(n) for name, n in zip(channels, statistics.empty.sum(0), strict=True)
+        },
+    )
+
+
+def _correlation(statistics: SampleStatistics, truth: Truth) -> FloatArray:
+    """r(k) of mean powers; samples without any power are unrelated to the truth: 0."""
+    power = statistics.power.mean(0)
+    some_power = np.where(power > 0, power, 1.0)
+    cross = statistics.cross_power.mean(0)
+    return cross_correlation(cross, some_power, truth.spectrum.power.mean(0))
+
+
+def _over_oracle(
+    channels: tuple[str, ...], statistics: SampleStatistics, oracle: SampleStatistics
+) -> dict[str, ByChannel]:
+    ratios = []
+    for score, best in (
+        (statistics.crps_log_mass, oracle.crps_log_mass),
+        (statistics.crps_features, oracle.crps_features),
+    ):
+        if not (best.mean(0) > 0).all():
+            raise DataError(
+                "some statistic is the same in both draws of the truth for every halo, so that "
+                "scores cannot be compared with those of exact draws; are they independent draws?"
+            )
+        ratios.append(score.mean(0) / best.mean(0))
+    pixels, features = ratios
+    return {
+        "log_mass": _by_channel(channels, pixels),
+        "features": _by_channel(channels, features.mean(-1)),
+    }
+
+
+def _by_channel(channels: tuple[str, ...], values: FloatArray) -> ByChannel:
+    return dict(zip(channels, np.asarray(values).tolist(), strict=True))
+
+
+def _curves(channels: tuple[str, ...], values: FloatArray) -> Curves:
+    return dict(zip(channels, values.tolist(), strict=True))
+
+
+def _ranges(channels: tuple[str, ...], values: dict[str, FloatArray]) -> dict[str, ByChannel]:
+    """{range: (C,)} -> {channel: {range: value}}."""
+    return {
+        channel: {name: float(by_channel[i]) for name, by_channel in values.items()}
+        for i, channel in enumerate(channels)
+    }

@@ -1,0 +1,177 @@
+"""What a benchmark found, as written to summary.json; the attributes below are its schema.
+
+Figures by channel are mappings ``{"dm": ..., "gas": ..., "star": ...}``. Every statistic is taken
+of each sample in physical units, then averaged over samples and haloes. ``*_uncertainty`` is the
+standard error from a bootstrap over haloes, of the shape of the figure it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from halo_cm.benchmark.rows import row_label
+from halo_cm.errors import DataError
+
+#: Raised by one whenever a key changes its name or meaning.
+SCHEMA_VERSION = 1
+
+ByChannel = dict[str, float]
+Curves = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class RowSummary:
+    """Figures of merit of one model and step count, or of one floor.
+
+    Attributes
+    ----------
+    name, n_sampling_steps, nfe
+        The model, its number of sampling steps and of network evaluations a field; None where
+        there are none.
+    members, scoring
+        Samples for each halo, and how they are scored (`halo_cm.benchmark.rows.Scoring`).
+    seconds_per_halo
+        Time to generate one field: median of repeats on a fixed batch, after a warm-up; None for
+        fields that were not generated.
+    power_ratio
+        P(k) / P_true(k) at ``Summary.k``, by channel.
+    power_ratio_error
+        By channel, ``{"one_half_nyquist": ..., "nyquist": ...}``: mean of |ratio - 1| over the
+        wavenumbers up to half of, and up to, the Nyquist wavenumber.
+    cross_correlation
+        r(k) between samples and truth, by channel.
+    mass_bias
+        Mean mass over mean true mass, minus 1, by channel.
+    occupied_fraction
+        Share of star pixels above ``Summary.settings["occupied_mass"]``.
+    crps_log_mass
+        Fair CRPS of log10(1 + m / m0) of pixels [dex], by channel; m0 is
+        ``Summary.settings["pixel_mass"]``. The absolute error if ``scoring`` is
+        ``"deterministic"``.
+    crps_features
+        Fair CRPS of log masses and log band powers [dex], by channel and feature.
+    crps_over_oracle
+        The two scores over those of exact draws, ``{"log_mass": ByChannel, "features":
+        ByChannel}`` (features: mean of the ratios); None if no second draw of the truth is known.
+    empty_maps
+        Number of samples without any mass, by channel: their power counts as zero.
+    """
+
+    name: str
+    n_sampling_steps: int | None
+    nfe: int | None
+    members: int
+    scoring: str
+    seconds_per_halo: float | None
+    power_ratio: Curves
+    power_ratio_uncertainty: Curves
+    power_ratio_error: dict[str, ByChannel]
+    power_ratio_error_uncertainty: dict[str, ByChannel]
+    cross_correlation: Curves
+    mass_bias: ByChannel
+    mass_bias_uncertainty: ByChannel
+    occupied_fraction: float
+    crps_log_mass: ByChannel
+    crps_features: dict[str, ByChannel]
+    crps_over_oracle: dict[str, ByChannel] | None
+    empty_maps: dict[str, int]
+
+    @property
+    def label(self) -> str:
+        """Name for figures and tables, with the number of steps."""
+        return row_label(self.name, self.n_sampling_steps)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All rows of one benchmark.
+
+    Attributes
+    ----------
+    schema_version, seed
+        `SCHEMA_VERSION`, and the seed of samples and bootstrap.
+    n_fields, n_haloes
+        True fields, and the haloes they show (in several projections and draws).
+    k, k_nyquist, field_of_view
+        Wavenumbers of the curves [h/Mpc], the Nyquist wavenumber [h/Mpc] and the width of the
+        fields [Mpc/h].
+    truth
+        ``{"occupied_fraction": ..., "mean_mass": ByChannel}``, masses in Msun/h a field.
+    rows
+        The models, in the order they were given.
+    floors
+        By name, what a good model must beat, and ``"truth_vs_truth"``, an independent draw of the
+        truth at the same haloes, which none can beat.
+    settings, provenance
+        Settings of the statistics; command, versions, hardware and data.
+    """
+
+    schema_version: int
+    seed: int
+    n_fields: int
+    n_haloes: int
+    k: list[float]
+    k_nyquist: float
+    field_of_view: float
+    truth: dict[str, Any]
+    rows: tuple[RowSummary, ...]
+    floors: dict[str, RowSummary]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(self.truth["mean_mass"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, numbers and strings, ready for JSON."""
+        content = asdict(self)
+        content["rows"] = list(content["rows"])
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], source: str = "summary") -> Summary:
+        """Inverse of `as_dict`; ``source`` names the origin in error messages.
+
+        Raises
+        ------
+        DataError
+            If the schema is of another version or keys are missing.
+        """
+        found = content.get("schema_version")
+        if found != SCHEMA_VERSION:
+            raise DataError(
+                f"{source}: schema_version is {found}, this halo_cm reads {SCHEMA_VERSION}: "
+                "run the benchmark again"
+            )
+        try:
+            rows = tuple(RowSummary(**row) for row in content["rows"])
+            floors = {name: RowSummary(**row) for name, row in content["floors"].items()}
+            return cls(**{**content, "rows": rows, "floors": floors})
+        except (TypeError, KeyError) as error:
+            raise DataError(f"{source} is not a complete benchmark summary: {error}") from error
+
+
+def read_summary(path: str | Path) -> Summary:
+    """Read a summary.json.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is not JSON, or is of another schema.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: run the benchmark first") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error}): run the benchmark again") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no benchmark summary: expected a JSON object")
+    return Summary.from_dict(content, str(path))

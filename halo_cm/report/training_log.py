@@ -1,0 +1,114 @@
+"""Reads the training log, one JSON object a line, into curves."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from halo_cm.containers import FloatArray
+from halo_cm.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PhaseCurve:
+    """One phase of a training: losses and validation scores against step.
+
+    Attributes
+    ----------
+    name
+        Name of the objective.
+    step, loss
+        Shapes (n,); steps count from the start of the training, through all phases.
+    validation_step, score
+        Sampled validation metric, shapes (m,), lower is better.
+    """
+
+    name: str
+    step: FloatArray
+    loss: FloatArray
+    validation_step: FloatArray
+    score: FloatArray
+
+
+def read_training_log(path: str | Path) -> tuple[PhaseCurve, ...]:
+    """Curves of each phase, in the order of training.
+
+    Steps that a resumed training repeated count with their last values. A last line that was cut
+    off when a job was killed is left out with a warning.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, a line is not JSON or lacks a key, or no step was logged.
+    """
+    path = Path(path)
+    losses: dict[tuple[int, int], float] = {}
+    scores: dict[tuple[int, int], float] = {}
+    names: dict[int, str] = {}
+    place = (0, 0)
+    for number, record in _records(path):
+        try:
+            phase = int(record.get("phase_index", place[0]))
+            place = (phase, int(record.get("step", place[1])))
+            names.setdefault(phase, str(record.get("phase", phase)))
+            if "loss" in record:
+                losses[place] = float(record["loss"])
+            if "validation" in record:
+                scores[place] = float(record["validation"]["score"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}, line {number}: {record} is not a line of a training log: {error!r}"
+            ) from error
+    if not losses:
+        raise DataError(f"{path} holds no training step: was the training started?")
+    return _by_phase(names, losses, scores)
+
+
+def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: train the model first") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append((number, json.loads(line)))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+            logger.warning("%s: the last line is cut off and left out", path)
+    return records
+
+
+def _by_phase(
+    names: Mapping[int, str],
+    losses: Mapping[tuple[int, int], float],
+    scores: Mapping[tuple[int, int], float],
+) -> tuple[PhaseCurve, ...]:
+    curves, end = [], 0
+    for phase in sorted({phase for phase, _ in losses}):
+        step, loss = _column(losses, phase)
+        validation_step, score = _column(scores, phase)
+        # steps may be counted from the start of the phase or of the training
+        offset = end if step[0] < end else 0
+        curves.append(
+            PhaseCurve(names[phase], step + offset, loss, validation_step + offset, score)
+        )
+        end = int(step[-1]) + offset
+    return tuple(curves)
+
+
+def _column(values: Mapping[tuple[int, int], float], phase: int) -> tuple[FloatArray, FloatArray]:
+    chosen = sorted((step, value) for (index, step), value in values.items() if index == phase)
+    table = np.array(chosen, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
