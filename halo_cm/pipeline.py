@@ -1,0 +1,147 @@
+"""The main job: simulate, train, sample, compare with the truth, report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from halo_cm.benchmark import (
+    Row,
+    Settings,
+    copied_input,
+    describe_run,
+    evaluate,
+    spread_over_haloes,
+    stellar_fraction,
+)
+from halo_cm.data.cutouts import read_cutouts, read_geometry
+from halo_cm.errors import DataError
+from halo_cm.manager import ModelManager
+from halo_cm.report import write_report
+from halo_cm.sampling import DEVICE_BATCH, sample
+from halo_cm.training.run import train
+from halo_cm.universe.simulate import simulate
+
+if TYPE_CHECKING:
+    from halo_cm.benchmark import Benchmark, Generate
+    from halo_cm.config.schema import Config
+    from halo_cm.containers import Cutouts, FloatArray
+    from halo_cm.emulator import Emulator
+    from halo_cm.training.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+POSTERIOR_MEAN = "posterior mean"
+
+
+def run(config: Config, *, resume: bool = False) -> Benchmark:
+    """Everything that ``python train_unified.py --model consistency`` does.
+
+    Stages that an earlier call has finished are reused, which the log says.
+
+    Parameters
+    ----------
+    config
+        The resolved tree.
+    resume
+        Continue an unfinished training.
+
+    Returns
+    -------
+    Benchmark
+        Figures of merit on the unseen boxes; the report is in ``<output>/<name>/report``.
+    """
+    prepare_data(config)
+    folder = train(config, resume=resume)
+    return benchmark_run(config, folder)
+
+
+def prepare_data(config: Config) -> Path:
+    """Path of the cutout file, simulated first if the config describes a universe.
+
+    Raises
+    ------
+    DataError
+        If the file is absent and no universe is described.
+    """
+    path, universe = Path(config.data.path), config.data.universe
+    if universe is not None:
+        return simulate(universe, path)
+    if not path.is_file():
+        raise DataError(
+            f"{path} does not exist, and the config has no [data.universe] to simulate it from: "
+            "give a cutout file with --data, or a preset"
+        )
+    return path
+
+
+def benchmark_run(config: Config, folder: RunFolder) -> Benchmark:
+    """Compare the trained models of a run with the truth of the test split, and write the report.
+
+    Rows: the run's model at ``config.benchmark.steps``, its denoiser if a phase trained one; floors:
+    truth against truth, the posterior mean, the input copied.
+    """
+    settings, path = config.benchmark, config.data.path
+    test = read_cutouts(path, "test")
+    chosen = spread_over_haloes(test, settings.n_cutouts, config.seed)
+    redraw = read_cutouts(path, "test", realization=1)
+    model = ModelManager.load(folder.model)
+    rows = [_model_row(config.name, model, n) for n in _step_counts(config, model)]
+    rows += _denoiser_rows(config, folder)
+    rows.append(copied_input(stellar_fraction(read_cutouts(path, "train"))))
+    benchmark = evaluate(
+        rows,
+        chosen,
+        redraw if len(redraw) else None,
+        members=settings.n_members,
+        seed=config.seed,
+        settings=Settings(),
+        provenance=describe_run(path, read_geometry(path)),
+    )
+    write_report(folder.report, benchmark, shown=rows[0].label, training_log=folder.log)
+    return benchmark
+
+
+def _step_counts(config: Config, model: Emulator) -> tuple[int, ...]:
+    return config.benchmark.steps if model.sampler == "consistency" else (model.default_steps,)
+
+
+def _model_row(name: str, model: Emulator, n_steps: int, members: int | None = None) -> Row:
+    def generate(cutouts: Cutouts, n_members: int, seed: int) -> FloatArray:
+        return sample(
+            model, cutouts.condition, n_members, n_steps, parameters=cutouts.parameters, seed=seed
+        )
+
+    return Row(name, n_steps, model.nfe(n_steps), generate, members=members)
+
+
+def _denoiser_rows(config: Config, folder: RunFolder) -> list[Row]:
+    """The last denoiser among the phases, by its many-step sampler and as posterior mean."""
+    for index, phase in reversed(list(enumerate(config.training.phases))):
+        name = phase.objective["name"]
+        path = folder.phase_model(index, name)
+        if path.is_file() and (denoiser := ModelManager.load(path)).sampler == "heun":
+            rows = [] if index == len(config.training.phases) - 1 else [
+                _model_row(name, denoiser, denoiser.default_steps, members=2)
+            ]  # fmt: skip
+            mean = Row(
+                POSTERIOR_MEAN, None, 1, _posterior_mean(denoiser), "floor", "deterministic"
+            )
+            return [*rows, mean]
+    return []
+
+
+def _posterior_mean(model: Emulator) -> Generate:
+    @torch.inference_mode()
+    def generate(cutouts: Cutouts, members: int, seed: int) -> FloatArray:
+        arrays = (cutouts.condition, cutouts.parameters.astype("float32"))
+        condition, parameters = (torch.from_numpy(a).to(model.device) for a in arrays)
+        size = DEVICE_BATCH[model.device.type]
+        parts = zip(condition.split(size), parameters.split(size), strict=True)
+        means = torch.cat([model.posterior_mean(c, p).cpu() for c, p in parts])
+        return means[:, None].numpy()
+
+    return generate

@@ -1,0 +1,181 @@
+"""Draw hydrodynamic fields: `sample`, physical units in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from halo_cm.containers import check_mass
+from halo_cm.errors import DataError
+from halo_cm.progress import progress
+from halo_cm.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from halo_cm.containers import FloatArray
+    from halo_cm.emulator import Emulator
+
+    Maps = TypeVar("Maps", Tensor, FloatArray, xr.DataArray)
+
+#: Samples evaluated together, by device type: enough to keep it busy, little memory.
+DEVICE_BATCH = {"cpu": 32, "cuda": 256}
+
+
+@torch.inference_mode()
+def sample(
+    model: Emulator,
+    condition: Maps,
+    batch_size: int = 4,
+    n_sampling_steps: int | None = None,
+    *,
+    parameters: Any = None,
+    seed: int = 0,
+    halo_ids: Sequence[int] | FloatArray | None = None,
+    device_batch_size: int | None = None,
+) -> Maps:
+    """Draw ``batch_size`` hydrodynamic fields for each condition.
+
+    Parameters
+    ----------
+    model
+        From `ModelManager.initialize` or `ModelManager.load`.
+    condition
+        DMO mass per pixel [Msun/h], shape (N, S, H, W): the field of view and the context maps.
+    batch_size
+        Samples per condition; device batches are made internally.
+    n_sampling_steps
+        Network evaluations per sample (Heun steps for a denoiser); the model's default if None.
+    parameters
+        Shape (N, P) or (P,), in the order of ``model.geometry.parameter_names``; or a mapping from
+        those names to numbers or arrays of shape (N,).
+    seed
+        Fixes the result, whatever the device batches.
+    halo_ids
+        Non-negative integers of shape (N,), default 0 to N - 1. The noise of a sample depends on
+        (seed, halo id, sample number) alone.
+    device_batch_size
+        Samples evaluated together; a default for the device if None.
+
+    Returns
+    -------
+    Tensor, ndarray or DataArray, as the condition
+        Mass per pixel [Msun/h], shape (N, batch_size, 3, H, W).
+
+    Raises
+    ------
+    DataError
+        If maps or parameters have the wrong shape, or hold NaN or negative masses.
+    ConfigError
+        If the model has no noise levels for ``n_sampling_steps``.
+    """
+    maps = _as_maps(condition, model)
+    numbers = as_parameters(parameters, len(maps), model.geometry.parameter_names)
+    if batch_size < 1:
+        raise DataError(f"batch_size must be at least 1 sample per condition, found {batch_size}")
+    ids = np.arange(len(maps)) if halo_ids is None else np.asarray(halo_ids)
+    if ids.shape != (len(maps),):
+        raise DataError(f"halo_ids has shape {ids.shape}, expected ({len(maps)},)")
+    n_steps = model.default_steps if n_sampling_steps is None else n_sampling_steps
+    size = device_batch_size or DEVICE_BATCH.get(model.device.type, 32)
+    out = torch.empty(len(maps), batch_size, *model.field_shape(maps))
+    jobs = [(i, j) for i in range(len(maps)) for j in range(batch_size)]
+    with progress("sampling", len(jobs), show=len(jobs) * model.nfe(n_steps) > 4096) as task:
+        for start in range(0, len(jobs), size):
+            part = jobs[start : start + size]
+            # a short last batch is filled up: kernels round differently for other batch sizes
+            rows = [i for i, _ in part] + [part[-1][0]] * (size - len(part))
+            streams = [derive_seed(seed, "noise", int(ids[i]), j) for i, j in part]
+            streams += [streams[-1]] * (size - len(part))
+            noise = _noise(streams, model, model.field_shape(maps), n_steps)
+            fields = model.generate(
+                maps[rows].to(model.device), numbers[rows].to(model.device), noise, n_steps
+            )
+            for (i, j), field in zip(part, fields.float().cpu(), strict=False):
+                out[i, j] = field
+            task.advance(len(part))
+    return _like(out, condition, model)
+
+
+def as_parameters(parameters: Any, n: int, names: Sequence[str]) -> Tensor:
+    """Parameters as a float tensor of shape (n, P), from an array, a tensor or a mapping.
+
+    Raises
+    ------
+    DataError
+        If a name is missing or unknown, the shape does not fit, or a number is not finite.
+    """
+    wanted = f"{len(names)} numbers per halo: {', '.join(names)}"
+    if parameters is None:
+        raise DataError(f"parameters are missing; this model is conditioned on {wanted}")
+    if isinstance(parameters, Mapping):
+        missing = [name for name in names if name not in parameters]
+        unknown = [str(name) for name in parameters if name not in names]
+        if missing or unknown:
+            raise DataError(
+                f"parameters: missing {missing or 'none'}, unknown {unknown or 'none'}; this model "
+                f"is conditioned on {wanted}"
+            )
+        columns = [np.broadcast_to(np.asarray(parameters[name], float), (n,)) for name in names]
+        parameters = np.stack(columns, 1)
+    array = parameters.detach().cpu().numpy() if isinstance(parameters, Tensor) else parameters
+    array = np.asarray(array, dtype=np.float32)
+    if array.shape == (len(names),):
+        array = np.broadcast_to(array, (n, len(names)))
+    if array.shape != (n, len(names)):
+        raise DataError(
+            f"parameters has shape {array.shape}, expected ({n}, {len(names)}); this model is "
+            f"conditioned on {wanted}"
+        )
+    if not np.isfinite(array).all():
+        column = names[int(np.argwhere(~np.isfinite(array))[0, 1])]
+        raise DataError(f"parameters: {column} holds NaN or infinite values")
+    return torch.from_numpy(np.array(array))
+
+
+def _as_maps(condition: Any, model: Emulator) -> Tensor:
+    array = condition.detach().cpu() if isinstance(condition, Tensor) else condition
+    array = np.asarray(array, dtype=np.float32)
+    scales = model.geometry.scales
+    if array.ndim != 4 or array.shape[1] != len(scales):
+        raise DataError(
+            f"condition has shape {array.shape}, expected (N, {len(scales)}, H, W): DMO mass per "
+            f"pixel [Msun/h] in maps of {', '.join(f'{s:g}' for s in scales)} Mpc/h"
+        )
+    stride = model.config.network.stride
+    if any(side % stride for side in array.shape[2:]):
+        raise DataError(
+            f"condition maps are {array.shape[2]} x {array.shape[3]} pixels; each side must be a "
+            f"multiple of {stride} (the model was trained at {model.geometry.n_pixels})"
+        )
+    check_mass(array, "condition")
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _noise(
+    streams: Sequence[int], model: Emulator, shape: tuple[int, int, int], n_steps: int
+) -> Iterator[Tensor]:
+    """Noise tensors (B, C, H, W), one after another; row b comes from stream b alone."""
+    generators = [torch.Generator().manual_seed(stream) for stream in streams]
+    for _ in range(model.draws_per_sample(n_steps)):
+        rows = [torch.randn(shape, generator=g) for g in generators]
+        yield torch.stack(rows).to(model.device)
+
+
+def _like(out: Tensor, condition: Any, model: Emulator) -> Any:
+    if isinstance(condition, Tensor):
+        return out.to(condition.device)
+    if isinstance(condition, np.ndarray):
+        return out.numpy()
+    import xarray as xr
+
+    names = ("halo", "realization", "channel", "y", "x")
+    attributes = {"units": "Msun/h", "long_name": "mass per pixel"}
+    coordinates = {"channel": list(model.geometry.channels)}
+    return xr.DataArray(out.numpy(), dims=names, coords=coordinates, attrs=attributes)

@@ -1,0 +1,307 @@
+"""The training loop: phases one after another, each a list of steps of one objective."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from halo_cm.config.objective import resolve_objective
+from halo_cm.data.cutouts import read_cutouts
+from halo_cm.data.dataset import TrainingData, batch_rows
+from halo_cm.data.normalize import Normalization
+from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.emulator import Emulator
+from halo_cm.errors import TrainingError
+from halo_cm.manager import save_emulator
+from halo_cm.objectives.base import Objective, Step
+from halo_cm.progress import Task, progress
+from halo_cm.seeding import derive_seed
+from halo_cm.training import state as training_state
+from halo_cm.training.ema import ema_decay, lerp_weights
+from halo_cm.training.log import TrainingLog
+from halo_cm.training.run_folder import RunFolder
+from halo_cm.training.schedule import learning_rate, make_optimizer
+from halo_cm.training.validation import Validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from accelerate import Accelerator
+
+    from halo_cm.config.schema import Config, PhaseConfig
+    from halo_cm.data.normalize import Batch
+
+logger = logging.getLogger(__name__)
+
+
+def train_rank(config: Config, *, resume: bool) -> None:
+    """Train in this process, one of possibly several ranks; rank 0 writes the files.
+
+    Raises
+    ------
+    TrainingError
+        If the loss or its gradient is not finite.
+    KeyboardInterrupt
+        After Ctrl-C, once the state is saved.
+    """
+    trainer = Trainer(config)
+    with _stop_signals(trainer):
+        trainer.run(resume=resume)
+
+
+@dataclass
+class Phase:
+    """One phase under way."""
+
+    index: int
+    config: PhaseConfig
+    objective: Objective
+    n_steps: int
+    batch_size: int
+    validate_every: int
+    student: torch.nn.Module
+    target: torch.nn.Module | None
+    optimizer: Any
+
+    @property
+    def name(self) -> str:
+        """Name of the objective."""
+        return self.objective.name
+
+
+class Trainer:
+    """Weights, averages and data of a run, and the loop over its steps."""
+
+    def __init__(self, config: Config) -> None:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        self.config, self.folder = config, RunFolder(config)
+        on_cpu = not torch.cuda.is_available()
+        handlers = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
+        self.accelerator: Accelerator = Accelerator(
+            cpu=on_cpu, mixed_precision=config.training.precision, kwargs_handlers=handlers
+        )
+        self.rank, self.n_ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.is_main = self.accelerator.is_main_process
+        self.stop_asked = False
+        train = read_cutouts(config.data.path, "train")
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        normalization = Normalization.fit(config.normalization, train)
+        self.emulator = Emulator(config, normalization, "consistency").to(self.accelerator.device)
+        self.network = self.emulator.denoiser.network
+        self.average = copy.deepcopy(self.emulator).requires_grad_(False).eval()
+        self.data = TrainingData(train, self.emulator.normalization, self.accelerator.device)
+        self.log = TrainingLog(
+            self.folder.log, tensorboard=config.training.tensorboard and self.is_main
+        )
+        self.validator = self._make_validator() if self.is_main else None
+        self.best_score: float | None = None
+        self.global_step = 0
+
+    def run(self, *, resume: bool) -> None:
+        """All phases, from the start or from the saved state."""
+        phases = self.config.training.phases
+        state = training_state.load(self.folder.state) if resume else None
+        first = state.phase_index if state else 0
+        if state:
+            self.best_score, self.global_step = state.best_score, state.global_step
+            logger.info("continuing phase %d of %d at step %d", first + 1, len(phases), state.step)
+        elif self.is_main and self.folder.log.exists():
+            self.folder.log.unlink()  # of a run that ended before its first checkpoint
+        for index in range(first, len(phases)):
+            phase = self._start(index)
+            start = state.restore(self, phase) if state else 0
+            if state and self.is_main:
+                self.log.rewind(index, start)
+            state = None
+            self._run_phase(phase, start)
+        if self.is_main:
+            self.folder.finish()
+        self.log.close()
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
+    def _start(self, index: int) -> Phase:
+        config = self.config.training.phases[index]
+        objective = resolve_objective(config.objective)
+        batch_size = self.config.training.batch_size_of(config)
+        boundary = self.config.diffusion.sigma_min if objective.boundary == "sigma_min" else 0.0
+        for emulator in (self.emulator, self.average):
+            emulator.sampler, emulator.denoiser.boundary = objective.sampler, boundary
+        target = copy.deepcopy(self.network) if objective.uses_target else None
+        optimizer = make_optimizer(config, self.network)
+        student, optimizer = self.accelerator.prepare(self.network, optimizer)
+        return Phase(
+            index=index,
+            config=config,
+            objective=objective,
+            n_steps=config.n_steps(len(self.data), batch_size),
+            batch_size=batch_size,
+            validate_every=config.validate_every or self.config.validation.every,
+            student=student,
+            target=target,
+            optimizer=optimizer,
+        )
+
+    def _run_phase(self, phase: Phase, start: int) -> None:
+        title = f"phase {phase.index + 1}/{len(self.config.training.phases)} {phase.name}"
+        every = self.config.training.checkpoint_every
+        with progress(title, phase.n_steps, show=self.is_main, done=start) as task:
+            for step in range(start, phase.n_steps):
+                self._step(phase, step, task)
+                done = step + 1
+                if done % phase.validate_every == 0 and done < phase.n_steps:
+                    self._validate(phase, step)
+                if self._should_stop(step) or (done % every == 0 and done < phase.n_steps):
+                    self._save_state(phase, done)
+                    if self.stop_asked:
+                        raise KeyboardInterrupt
+        self._end(phase)
+
+    def _step(self, phase: Phase, step: int, task: Task) -> None:
+        seed, config = self.config.seed, self.config.training
+        rows, symmetries = batch_rows(
+            derive_seed(seed, "batches", phase.index), len(self.data), step, phase.batch_size
+        )
+        mine = slice(self.rank, None, self.n_ranks)
+        batch = self.data.batch(rows[mine], symmetries[mine])
+        stream = derive_seed(seed, "step", phase.index, step, self.rank)
+        torch.manual_seed(stream)  # dropout
+        rate = learning_rate(phase.config, config.warmup_steps, step, phase.n_steps)
+        for group in phase.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        with self.accelerator.autocast():
+            loss = phase.objective.loss(self._context(phase, step, stream), batch)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(phase.student.parameters(), config.gradient_clip)
+        self._check_finite(phase, step, loss, norm, batch)
+        phase.optimizer.step()
+        phase.optimizer.zero_grad()
+        self._update_averages(phase, step)
+        self.global_step += 1
+        if step % config.log_every == 0:
+            self._log_step(phase, step, loss, task)
+
+    def _context(self, phase: Phase, step: int, stream: int) -> Step:
+        denoiser, diffusion = self.emulator.denoiser, self.config.diffusion
+
+        def using(network: torch.nn.Module) -> Denoiser:
+            return Denoiser(network, denoiser.sigma_data, denoiser.boundary)
+
+        device = self.accelerator.device
+        return Step(
+            denoiser=using(phase.student),
+            frozen=denoiser,
+            target=None if phase.target is None else using(phase.target),
+            normalization=self.emulator.normalization,
+            sigma_min=diffusion.sigma_min,
+            sigma_max=diffusion.sigma_max,
+            rho=diffusion.rho,
+            sampling_levels=self.config.sampling.levels,
+            progress=step / phase.n_steps,
+            generator=torch.Generator(device).manual_seed(stream),
+        )
+
+    def _update_averages(self, phase: Phase, step: int) -> None:
+        decay = ema_decay(step, phase.config.ema_half_life * phase.n_steps)
+        lerp_weights(self.average.denoiser.network, self.network, decay)
+        if phase.target is not None:
+            share = step / phase.n_steps
+            lerp_weights(phase.target, self.network, phase.objective.target_decay(share))
+
+    def _check_finite(
+        self, phase: Phase, step: int, loss: Tensor, norm: Tensor | None, batch: Batch
+    ) -> None:
+        if torch.isfinite(loss) and (norm is None or torch.isfinite(norm)):
+            return
+        rows = ", ".join(str(int(row)) for row in batch.rows[:16])
+        raise TrainingError(
+            f"phase {phase.name}: the loss ({loss.item():.3g}) or its gradient is not finite at "
+            f"step {step}; training rows of the batch: {rows}. The last checkpoint is kept; lower "
+            "training.phases.learning_rate or look at these cutouts"
+        )
+
+    def _log_step(self, phase: Phase, step: int, loss: Tensor, task: Task) -> None:
+        mean = float(self.accelerator.reduce(loss.detach(), "mean"))
+        if self.is_main:
+            task.describe(f"loss {mean:.4f}")
+            record = {**self._where(phase, step), "loss": mean}
+            record["learning_rate"] = phase.optimizer.param_groups[0]["lr"]
+            record["images"] = (step + 1) * phase.batch_size
+            self.log.write(record, self.global_step)
+        task.advance(min(self.config.training.log_every, phase.n_steps - step))
+
+    def _validate(self, phase: Phase, step: int) -> None:
+        """Score the averaged weights; keep them as the model of the run if they are the best."""
+        if self.validator is not None and self._competes(phase):
+            score = self.validator.score(self.average)
+            self.log.write(
+                {**self._where(phase, step), "validation": score.as_dict()}, self.global_step
+            )
+            if self.best_score is None or score.total < self.best_score:
+                self.best_score = score.total
+                facts = {**self._where(phase, step), "validation": score.as_dict()}
+                save_emulator(self.average, self.folder.model, facts)
+        self.accelerator.wait_for_everyone()
+
+    def _end(self, phase: Phase) -> None:
+        """Hand the averaged weights to the next phase."""
+        self._validate(phase, phase.n_steps - 1)
+        self.network.load_state_dict(self.average.denoiser.network.state_dict())
+        if self.is_main:
+            path = self.folder.phase_model(phase.index, phase.name)
+            save_emulator(self.average, path, self._where(phase, phase.n_steps - 1))
+        self.accelerator.free_memory()
+
+    def _competes(self, phase: Phase) -> bool:
+        """Whether this phase's model is sampled as the run's last one will be."""
+        last = resolve_objective(self.config.training.phases[-1].objective)
+        return phase.objective.sampler == last.sampler
+
+    def _should_stop(self, step: int) -> bool:
+        """Whether any rank was asked to stop; ranks agree every few steps."""
+        if self.n_ranks == 1 or step % self.config.training.log_every:
+            return self.stop_asked and self.n_ranks == 1
+        flag = torch.tensor(float(self.stop_asked), device=self.accelerator.device)
+        self.stop_asked = bool(self.accelerator.reduce(flag, "sum") > 0)
+        return self.stop_asked
+
+    def _save_state(self, phase: Phase, step: int) -> None:
+        if self.is_main:
+            training_state.save(self.folder.state, self, phase, step)
+        self.accelerator.wait_for_everyone()
+
+    def _where(self, phase: Phase, step: int) -> dict[str, Any]:
+        return {"phase": phase.name, "phase_index": phase.index, "step": step}
+
+    def _make_validator(self) -> Validator:
+        config = self.config.validation
+        cutouts = read_cutouts(self.config.data.path, "validation")
+        return Validator(cutouts, config.n_cutouts, config.n_members, self.config.seed)
+
+
+@contextmanager
+def _stop_signals(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for a stop after the step; a second Ctrl-C stops at once."""
+
+    def ask(number: int, frame: Any) -> None:
+        if trainer.stop_asked:
+            signal.default_int_handler(number, frame)
+        trainer.stop_asked = True
+        logger.info("stopping after this step; the state is being saved")
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,56 @@
+"""Train what a config describes, or reuse what an earlier run has trained."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from halo_cm.training.launch import launch, n_processes
+from halo_cm.training.loop import train_rank
+from halo_cm.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from halo_cm.config.schema import Config
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: Config, *, resume: bool = False) -> RunFolder:
+    """Train all phases into ``<config.output>/<config.name>``.
+
+    Parameters
+    ----------
+    config
+        The resolved tree; its data file must exist.
+    resume
+        Continue an unfinished run of the same config; without one, start.
+
+    Returns
+    -------
+    RunFolder
+        With the best model, one model per phase, and the log.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds another config's run, or an unfinished one without ``resume``.
+    TrainingError
+        If the loss is not finite or a process dies.
+    KeyboardInterrupt
+        After Ctrl-C; the state is saved.
+    """
+    folder = RunFolder(config)
+    folder.open(resume=resume)
+    if folder.finished:
+        logger.info("reusing the trained model %s", folder.model)
+        return folder
+    settings = config.training
+    batch_sizes = [settings.batch_size_of(phase) for phase in settings.phases]
+    processes = n_processes(settings.processes, batch_sizes)
+    logger.info("training %s with %d process(es) into %s", config.name, processes, folder.path)
+    launch(_train_with_keywords, (config, resume), processes)
+    return folder
+
+
+def _train_with_keywords(config: Config, resume: bool) -> None:
+    train_rank(config, resume=resume)

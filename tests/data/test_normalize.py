@@ -1,0 +1,110 @@
+"""Normalisation: exact round trips, statistics of the training split, bounded outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from builders import make_cutouts
+
+from halo_cm.config.schema import NormalizationConfig
+from halo_cm.data.normalize import Normalization
+from halo_cm.errors import DataError
+
+def tensors(cutouts):
+    return tuple(
+        torch.from_numpy(a) for a in (cutouts.target, cutouts.condition, cutouts.parameters)
+    )
+
+
+@pytest.mark.parametrize("targets", ["ratio", "log"])
+def test_decode_inverts_encode(targets):
+    cutouts = make_cutouts()
+    normalization = Normalization.fit(NormalizationConfig(targets=targets), cutouts)
+    target, condition, parameters = tensors(cutouts)
+    batch = normalization.encode(target, condition, parameters, torch.arange(len(cutouts)))
+    back = normalization.decode(batch.x_clean, condition, parameters)
+    torch.testing.assert_close(back, target, rtol=2e-4, atol=1e5)
+    assert torch.equal(back[:, 2] == 0, target[:, 2] == 0)  # empty star pixels stay empty
+
+
+def test_normalised_training_targets_have_mean_zero_and_deviation_one():
+    cutouts = make_cutouts()
+    normalization = Normalization.fit(NormalizationConfig(), cutouts)
+    x = normalization.encode(*tensors(cutouts), torch.arange(len(cutouts))).x_clean
+    torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    std = x.square().mean((0, 2, 3)).sqrt()
+    torch.testing.assert_close(std, torch.full((3,), normalization.sigma_data), atol=1e-4, rtol=0)
+
+
+def test_ratio_targets_vanish_where_the_mean_relation_holds():
+    cutouts = make_cutouts()
+    f_b = (cutouts.geometry.omega_b / cutouts.parameters[:, 0])[:, None, None]
+    dmo = cutouts.condition[:, 0]
+    target = np.stack([(1 - f_b) * dmo, f_b * dmo, 0 * dmo], 1).astype("f4")
+    normalization = Normalization.fit(NormalizationConfig(), cutouts)
+    _, condition, parameters = tensors(cutouts)
+    raw = normalization._transform(torch.from_numpy(target), condition, parameters)
+    assert raw.abs().max() < 1e-5
+
+
+def test_decoded_values_stay_in_the_range_of_the_training_set():
+    cutouts = make_cutouts()
+    normalization = Normalization.fit(NormalizationConfig(), cutouts)
+    target, condition, parameters = tensors(cutouts)
+    wild = normalization.decode(torch.full_like(target, 1e4), condition, parameters)
+    assert wild[:, 2].max() == pytest.approx(target[:, 2].max().item(), rel=1e-3)
+    truth = normalization._transform(target, condition, parameters).amax((0, 2, 3))
+    reached = normalization._transform(wild, condition, parameters).amax((0, 2, 3))
+    torch.testing.assert_close(reached, truth, rtol=1e-3, atol=1e-4)
+    assert torch.isfinite(wild).all()
+    empty = normalization.decode(torch.full_like(target, -1e4), condition, parameters)
+    assert (empty >= 0).all() and (empty[:, 2] == 0).all()
+
+
+def test_decoding_a_root_is_differentiable_at_empty_pixels():
+    cutouts = make_cutouts()
+    normalization = Normalization.fit(NormalizationConfig(), cutouts)
+    target, condition, parameters = tensors(cutouts)
+    x = torch.zeros_like(target, requires_grad=True)
+    normalization.roots(normalization.decode(x, condition, parameters)).sum().backward()
+    assert x.grad is not None and torch.isfinite(x.grad).all()
+
+
+def test_star_pixels_below_a_stellar_particle_are_empty():
+    cutouts = make_cutouts()
+    normalization = Normalization.fit(NormalizationConfig(star_threshold=1e8), cutouts)
+    target, condition, parameters = tensors(cutouts)
+    x = normalization.encode(target, condition, parameters, torch.arange(len(target))).x_clean
+    star = normalization.decode(x, condition, parameters)[:, 2]
+    faint = (target[:, 2] > 0) & (target[:, 2] < 0.99e8)
+    assert faint.any() and (star[faint] == 0).all()
+    assert torch.equal(star > 0, target[:, 2] >= 1e8)
+
+
+def test_statistics_travel_with_the_weights():
+    cutouts = make_cutouts()
+    fitted = Normalization.fit(NormalizationConfig(), cutouts)
+    fresh = Normalization(NormalizationConfig(), cutouts.geometry)
+    fresh.load_state_dict(fitted.state_dict())
+    x = torch.randn(4, 3, 16, 16)
+    _, condition, parameters = (t[:4] for t in tensors(cutouts))
+    assert torch.equal(fresh.decode(x, condition, parameters), fitted.decode(x, condition, parameters))
+
+
+def test_a_constant_parameter_is_centred_not_divided_by_zero():
+    cutouts = make_cutouts()
+    cutouts.parameters[:, 1] = 0.8
+    normalization = Normalization.fit(NormalizationConfig(), cutouts)
+    encoded = normalization.encode_parameters(torch.from_numpy(cutouts.parameters))
+    assert torch.isfinite(encoded).all() and encoded[:, 1].abs().max() < 1e-4
+
+
+def test_missing_omega_m_is_named():
+    with pytest.raises(DataError, match="'Omega_m'.*found sigma_8, A_star"):
+        Normalization.fit(NormalizationConfig(), make_cutouts(names=("sigma_8", "A_star")))
+
+
+def test_an_empty_training_split_is_refused():
+    with pytest.raises(DataError, match="no cutouts with targets"):
+        Normalization.fit(NormalizationConfig(), make_cutouts().select(slice(0, 0)))

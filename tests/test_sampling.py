@@ -1,0 +1,110 @@
+"""`sample`: kinds, shapes, the seed rule, and errors that say what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from builders import make_cutouts, make_emulator
+
+from halo_cm.errors import ConfigError, DataError
+from halo_cm.sampling import as_parameters, sample
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    return make_emulator()
+
+
+@pytest.fixture(scope="module")
+def cutouts():
+    return make_cutouts(n=5)
+
+
+def draw(emulator, cutouts, **changes):
+    options = {"batch_size": 3, "n_sampling_steps": 1, "parameters": cutouts.parameters, "seed": 7}
+    condition = changes.pop("condition", cutouts.condition)
+    return sample(emulator, condition, **{**options, **changes})
+
+
+def test_shape_units_and_kind_follow_the_condition(emulator, cutouts):
+    fields = draw(emulator, cutouts)
+    assert isinstance(fields, np.ndarray) and fields.shape == (5, 3, 3, 16, 16)
+    assert fields.min() >= 0 and np.isfinite(fields).all()
+    assert fields[:, :, 0].mean() == pytest.approx(cutouts.condition[:, 0].mean(), rel=2)
+
+    tensor = draw(emulator, cutouts, condition=torch.from_numpy(cutouts.condition))
+    assert isinstance(tensor, torch.Tensor) and np.array_equal(tensor.numpy(), fields)
+
+    dims = ("cutout", "scale", "y", "x")
+    array = draw(emulator, cutouts, condition=xr.DataArray(cutouts.condition, dims=dims))
+    assert array.dims == ("halo", "realization", "channel", "y", "x")
+    assert array.attrs["units"] == "Msun/h" and np.array_equal(array.values, fields)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_seed_fixes_the_result_whatever_the_splitting(emulator, cutouts, steps):
+    whole = draw(emulator, cutouts, n_sampling_steps=steps)
+    for size in (1, 4, 64):
+        split = draw(emulator, cutouts, n_sampling_steps=steps, device_batch_size=size)
+        np.testing.assert_allclose(split, whole, rtol=2e-3, atol=1e4)
+    assert np.array_equal(draw(emulator, cutouts, n_sampling_steps=steps), whole)
+    assert not np.array_equal(draw(emulator, cutouts, n_sampling_steps=steps, seed=8), whole)
+
+
+def test_noise_depends_on_seed_halo_and_sample_alone(emulator, cutouts):
+    whole = draw(emulator, cutouts)
+    more = draw(emulator, cutouts, batch_size=5)
+    assert np.array_equal(more[:, :3], whole)
+    part = draw(
+        emulator, cutouts.select(np.array([3, 1])), halo_ids=np.array([3, 1])
+    )
+    assert np.array_equal(part, whole[[3, 1]])
+    assert not np.array_equal(whole[:, 0], whole[:, 1])
+
+
+def test_parameters_as_mapping_vector_and_matrix(emulator, cutouts):
+    names = emulator.geometry.parameter_names
+    one = cutouts.parameters[0]
+    matrix = np.tile(one, (5, 1))
+    expected = draw(emulator, cutouts, parameters=matrix)
+    mapping = {name: one[i] for i, name in enumerate(names)}
+    assert np.array_equal(draw(emulator, cutouts, parameters=one), expected)
+    assert np.array_equal(draw(emulator, cutouts, parameters=mapping), expected)
+
+
+def test_default_steps_come_from_the_config(emulator, cutouts):
+    default = draw(emulator, cutouts, n_sampling_steps=None)
+    assert np.array_equal(default, draw(emulator, cutouts, n_sampling_steps=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"parameters": None}, DataError, "parameters are missing.*Omega_m, sigma_8"),
+        ({"parameters": np.ones((5, 3))}, DataError, r"shape \(5, 3\), expected \(5, 2\)"),
+        ({"parameters": {"Omega_m": 0.3}}, DataError, r"missing \['sigma_8'\]"),
+        ({"parameters": np.full((5, 2), np.nan)}, DataError, "Omega_m holds NaN"),
+        ({"condition": np.ones((5, 3, 16, 16))}, DataError, r"expected \(N, 4, H, W\)"),
+        ({"condition": np.ones((5, 4, 15, 15))}, DataError, "multiple of 4"),
+        ({"condition": np.full((5, 4, 16, 16), np.nan)}, DataError, "NaN or infinite"),
+        ({"condition": -np.ones((5, 4, 16, 16))}, DataError, "must not be negative"),
+        ({"n_sampling_steps": 3}, ConfigError, "noise levels for 1, 2, 4 steps"),
+        ({"batch_size": 0}, DataError, "at least 1 sample"),
+        ({"halo_ids": [1, 2]}, DataError, r"halo_ids has shape \(2,\)"),
+    ],
+)
+def test_bad_input_is_explained(emulator, cutouts, change, error, message):
+    with pytest.raises(error, match=message):
+        draw(emulator, cutouts, **change)
+
+
+def test_unknown_parameter_is_named():
+    with pytest.raises(DataError, match=r"unknown \['Omega_M'\]"):
+        as_parameters({"Omega_M": 0.3}, 1, ("Omega_m",))
+
+
+def test_sizes_other_than_the_training_size_work(emulator):
+    wide = make_cutouts(n=2, side=32)
+    assert draw(emulator, wide, parameters=wide.parameters).shape == (2, 3, 3, 32, 32)

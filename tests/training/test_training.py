@@ -1,0 +1,184 @@
+"""A run of seconds: phases, resuming bit by bit, refusals, the best checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from builders import make_config, make_cutouts, merge
+
+from halo_cm.data.cutouts import write_cutouts
+from halo_cm.errors import CheckpointError, TrainingError
+from halo_cm.manager import ModelManager
+from halo_cm.objectives.ect import EasyConsistencyTuning
+from halo_cm.training import loop
+from halo_cm.training.checkpoint import read_tensors
+from halo_cm.training.ema import ema_decay
+from halo_cm.training.run import train
+from halo_cm.training.schedule import learning_rate
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "haloes.h5"
+    write_cutouts(path, merge(*(make_cutouts(n=24, seed=s, split=s) for s in range(3))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A complete run; its folder must not be changed."""
+    return train(make_config(data, tmp_path_factory.mktemp("runs")))
+
+
+def records(folder):
+    return [json.loads(line) for line in folder.log.read_text().splitlines()]
+
+
+def test_a_run_leaves_model_phases_and_log(finished):
+    assert finished.finished and finished.model.is_file() and not finished.state.exists()
+    names = sorted(p.name for p in (finished.path / "phases").glob("*.safetensors"))
+    assert names == [
+        "01-denoising.safetensors", "02-ect.safetensors", "03-energy_score.safetensors"
+    ]  # fmt: skip
+    lines = records(finished)
+    assert [r["phase"] for r in lines if "loss" in r and r["step"] == 0] == [
+        "denoising", "ect", "energy_score"
+    ]  # fmt: skip
+    assert all(np.isfinite(r["loss"]) for r in lines if "loss" in r)
+
+
+def test_the_model_is_the_best_by_the_sampled_metric(finished):
+    scores = [r for r in records(finished) if "validation" in r]
+    assert {r["phase"] for r in scores} == {"ect", "energy_score"}  # not the denoiser's
+    best = min(scores, key=lambda r: r["validation"]["total"])
+    kept = json.loads(finished.model.with_suffix(".json").read_text())["training"]
+    assert kept == {k: best[k] for k in ("phase", "phase_index", "step", "validation")}
+
+
+def test_training_moves_the_weights_and_the_samples(finished, data):
+    denoiser = ModelManager.load(finished.phase_model(0, "denoising"))
+    model = ModelManager.load(finished.model)
+    assert (denoiser.sampler, model.sampler) == ("heun", "consistency")
+    assert (denoiser.denoiser.boundary, model.denoiser.boundary) == (0.0, 0.002)
+    pairs = zip(denoiser.parameters(), model.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_same_command_gives_the_same_weights(finished, data, tmp_path):
+    again = train(make_config(data, tmp_path))
+    assert_equal_weights(again.model, finished.model)
+
+
+@pytest.mark.parametrize("stop", [(0, 7), (1, 3), (2, 4)])
+def test_an_interrupted_run_continues_exactly(finished, data, tmp_path, monkeypatch, stop):
+    config = make_config(data, tmp_path)
+    original = loop.Trainer._step
+
+    def interrupting(self, phase, step, task):
+        original(self, phase, step, task)
+        if (phase.index, step) == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop.Trainer, "_step", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(loop.Trainer, "_step", original)
+    with pytest.raises(CheckpointError, match="unfinished run: continue it with --resume"):
+        train(config)
+    folder = train(config, resume=True)
+    assert_equal_weights(folder.model, finished.model)
+    for key in ("loss", "validation"):
+        ours, theirs = (
+            [(r["phase_index"], r["step"], r[key]) for r in records(f) if key in r]
+            for f in (folder, finished)
+        )
+        assert ours == theirs
+
+
+def test_a_killed_run_continues_from_its_last_checkpoint(finished, data, tmp_path, monkeypatch):
+    """As after SIGKILL or a power cut: nothing is saved at the end, the log runs ahead."""
+    config = make_config(data, tmp_path)
+    original = loop.Trainer._step
+
+    def dying(self, phase, step, task):
+        if (phase.index, step) == (1, 7):
+            raise MemoryError
+        original(self, phase, step, task)
+
+    monkeypatch.setattr(loop.Trainer, "_step", dying)
+    with pytest.raises(MemoryError):
+        train(config)
+    monkeypatch.setattr(loop.Trainer, "_step", original)
+    assert_equal_weights(train(config, resume=True).model, finished.model)
+
+
+def test_a_finished_run_is_reused(finished, data, caplog):
+    before = finished.model.stat().st_mtime_ns
+    with caplog.at_level("INFO", logger="halo_cm"):
+        train(make_config(data, finished.path.parent))
+    assert finished.model.stat().st_mtime_ns == before
+    assert "reusing the trained model" in caplog.text
+
+
+def test_another_config_in_the_same_folder_is_refused_with_the_difference(finished, data):
+    config = make_config(data, finished.path.parent, training={"batch_size": 4})
+    with pytest.raises(CheckpointError, match=r"training.batch_size: 8 there, 4 now"):
+        train(config, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
+    data, tmp_path, monkeypatch
+):
+    original = EasyConsistencyTuning.loss
+
+    def broken(self, step, batch):
+        return original(self, step, batch) * (float("nan") if step.progress > 0.7 else 1.0)
+
+    monkeypatch.setattr(EasyConsistencyTuning, "loss", broken)
+    config = make_config(data, tmp_path)
+    with pytest.raises(TrainingError, match=r"phase ect.*step 6; training rows of the batch: \d+"):
+        train(config)
+    facts, tensors = read_tensors(tmp_path / "tiny" / "state.safetensors", "training state")
+    assert (facts["phase_index"], facts["step"]) == (1, 5)
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+def test_two_processes_train_together(data, tmp_path):
+    config = make_config(data, tmp_path, training={"processes": 2})
+    folder = train(config)
+    assert folder.finished
+    facts, tensors = read_tensors(folder.model, "emulator")
+    assert facts["sampler"] == "consistency"
+    assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
+
+
+def test_an_error_in_a_process_reaches_the_caller(data, tmp_path):
+    config = make_config(tmp_path / "absent.h5", tmp_path, training={"processes": 2})
+    with pytest.raises(Exception, match=r"absent\.h5"):
+        train(config)
+
+
+def test_learning_rate_rises_stays_and_falls():
+    phase = make_config().training.phases[0]
+    rates = [learning_rate(phase, 10, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(phase.learning_rate / 10)
+    assert rates[20] == rates[50] == phase.learning_rate
+    assert rates[80] == pytest.approx(phase.learning_rate / 2) and rates[99] < rates[80] / 10
+
+
+def test_ema_half_life():
+    """A contribution has halved after half_life steps, once the start is forgotten."""
+    assert ema_decay(10_000, 50.0) ** 50 == pytest.approx(0.5)
+    assert ema_decay(0, 50.0) == pytest.approx(0.1)
+
+
+def assert_equal_weights(a, b):
+    ours, theirs = (read_tensors(p, "emulator")[1] for p in (a, b))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
