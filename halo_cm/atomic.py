@@ -16,6 +16,7 @@ from halo_cm.errors import OutputError
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EFBIG: "a limit on file sizes was reached: raise it (ulimit -f) or ask for less",
     errno.EACCES: "permission denied: choose a directory you may write to",
     errno.EPERM: "permission denied: choose a directory you may write to",
     errno.EROFS: "the file system is read-only: choose another directory",

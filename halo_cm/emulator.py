@@ -127,16 +127,26 @@ class Emulator(nn.Module):
             x = consistency(denoise, levels, noise, self.config.diffusion.sigma_min)
         return self.normalization.decode(x, condition, parameters)
 
-    def posterior_mean(self, condition: Tensor, parameters: Tensor) -> Tensor:
+    def posterior_mean(
+        self, condition: Tensor, parameters: Tensor, noise: Iterator[Tensor]
+    ) -> Tensor:
         """Mean of the normalised targets given the condition, as mass per pixel [Msun/h].
 
-        The denoiser at sigma_max, where the noisy field tells nothing: least squares makes it
-        ``E[x_clean | condition]``. Meaningful for a model trained by denoising or regression.
+        At sigma_max the noisy field tells nothing, and least squares makes the denoiser
+        ``E[x_clean | condition]`` there; what it still does with the noise is averaged out.
+        Meaningful for a model trained by denoising or regression.
+
+        Parameters
+        ----------
+        condition, parameters
+            As for `generate`.
+        noise
+            Standard normal tensors of shape (B, C, H, W), one network evaluation each.
         """
-        sigma = torch.full((len(condition),), self.config.diffusion.sigma_max)
-        nothing = condition.new_zeros(len(condition), *self.field_shape(condition))
-        x = self._denoise(condition, parameters)(nothing, sigma.to(condition.device))
-        return self.normalization.decode(x, condition, parameters)
+        denoise, sigma_max = self._denoise(condition, parameters), self.config.diffusion.sigma_max
+        sigma = condition.new_full((len(condition),), sigma_max)
+        mean = torch.stack([denoise(sigma_max * n, sigma) for n in noise]).mean(0)
+        return self.normalization.decode(mean, condition, parameters)
 
     def field_shape(self, condition: Tensor) -> tuple[int, int, int]:
         """Shape (C, H, W) of a sample for such a condition."""

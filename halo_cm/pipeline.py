@@ -26,7 +26,12 @@ from halo_cm.training.run import train
 from halo_cm.universe.simulate import simulate
 
 if TYPE_CHECKING:
-    from halo_cm.benchmark import Benchmark, Generate
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from halo_cm.benchmark import Benchmark
+    from halo_cm.benchmark.rows import Generate
     from halo_cm.config.schema import Config
     from halo_cm.containers import Cutouts, FloatArray
     from halo_cm.emulator import Emulator
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POSTERIOR_MEAN = "posterior mean"
+#: Evaluations over which the posterior mean averages what is left of the noise.
+_MEAN_OVER = 4
 
 
 def run(config: Config, *, resume: bool = False) -> Benchmark:
@@ -81,8 +88,8 @@ def prepare_data(config: Config) -> Path:
 def benchmark_run(config: Config, folder: RunFolder) -> Benchmark:
     """Compare the trained models of a run with the truth of the test split, and write the report.
 
-    Rows: the run's model at ``config.benchmark.steps``, its denoiser if a phase trained one; floors:
-    truth against truth, the posterior mean, the input copied.
+    Rows: the run's model at ``config.benchmark.steps`` and its denoiser if a phase trained one.
+    Floors: truth against truth, the posterior mean, the input copied.
     """
     settings, path = config.benchmark, config.data.path
     test = read_cutouts(path, "test")
@@ -127,9 +134,8 @@ def _denoiser_rows(config: Config, folder: RunFolder) -> list[Row]:
             rows = [] if index == len(config.training.phases) - 1 else [
                 _model_row(name, denoiser, denoiser.default_steps, members=2)
             ]  # fmt: skip
-            mean = Row(
-                POSTERIOR_MEAN, None, 1, _posterior_mean(denoiser), "floor", "deterministic"
-            )
+            generate = _posterior_mean(denoiser)
+            mean = Row(POSTERIOR_MEAN, None, _MEAN_OVER, generate, "floor", "deterministic")
             return [*rows, mean]
     return []
 
@@ -139,9 +145,19 @@ def _posterior_mean(model: Emulator) -> Generate:
     def generate(cutouts: Cutouts, members: int, seed: int) -> FloatArray:
         arrays = (cutouts.condition, cutouts.parameters.astype("float32"))
         condition, parameters = (torch.from_numpy(a).to(model.device) for a in arrays)
-        size = DEVICE_BATCH[model.device.type]
-        parts = zip(condition.split(size), parameters.split(size), strict=True)
-        means = torch.cat([model.posterior_mean(c, p).cpu() for c, p in parts])
-        return means[:, None].numpy()
+        source = torch.Generator(model.device).manual_seed(seed)
+        means = []
+        for c, p in _batches(model, condition, parameters):
+            shape = (len(c), *model.field_shape(c))
+            noise = (
+                torch.randn(shape, generator=source, device=model.device) for _ in range(_MEAN_OVER)
+            )
+            means.append(model.posterior_mean(c, p, noise).cpu())
+        return torch.cat(means)[:, None].numpy()
 
     return generate
+
+
+def _batches(model: Emulator, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    size = DEVICE_BATCH.get(model.device.type, 32)
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)

@@ -57,9 +57,7 @@ def test_noise_depends_on_seed_halo_and_sample_alone(emulator, cutouts):
     whole = draw(emulator, cutouts)
     more = draw(emulator, cutouts, batch_size=5)
     assert np.array_equal(more[:, :3], whole)
-    part = draw(
-        emulator, cutouts.select(np.array([3, 1])), halo_ids=np.array([3, 1])
-    )
+    part = draw(emulator, cutouts.select(np.array([3, 1])), halo_ids=np.array([3, 1]))
     assert np.array_equal(part, whole[[3, 1]])
     assert not np.array_equal(whole[:, 0], whole[:, 1])
 
@@ -108,3 +106,12 @@ def test_unknown_parameter_is_named():
 def test_sizes_other_than_the_training_size_work(emulator):
     wide = make_cutouts(n=2, side=32)
     assert draw(emulator, wide, parameters=wide.parameters).shape == (2, 3, 3, 32, 32)
+
+
+def test_posterior_mean_averages_over_noise(emulator, cutouts):
+    condition, parameters = (torch.from_numpy(a) for a in (cutouts.condition, cutouts.parameters))
+    noise = torch.randn(6, 5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    mean = emulator.posterior_mean(condition, parameters, iter(noise))
+    again = emulator.posterior_mean(condition, parameters, iter(noise.flip(0)))
+    torch.testing.assert_close(mean, again, rtol=1e-3, atol=1e4)
+    assert mean.shape == (5, 3, 16, 16) and (mean >= 0).all()

@@ -70,7 +70,7 @@ class ResidualBlock(nn.Module):
         n_in: int,
         n_out: int,
         n_embedding: int,
-        options: BlockOptions = BlockOptions(),  # noqa: B008 - frozen
+        options: BlockOptions = BlockOptions(),
     ) -> None:
         super().__init__()
         self.dims, self.resample = dims, options.resample

@@ -63,6 +63,7 @@ class UNet(nn.Module):
         width = channels[0]
         self.stem = convolution(dims, n_input * folded, width)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        self._takes_skip: list[bool] = []  # of the blocks on the way up
         skips = [width]
         for level, n_out in enumerate(channels):
             if level:
@@ -76,9 +77,11 @@ class UNet(nn.Module):
         for level, n_out in reversed(list(enumerate(channels))):
             for _ in range(shape.blocks_per_level + 1):
                 self.up.append(block(width + skips.pop(), n_out, level))
+                self._takes_skip.append(True)
                 width = n_out
             if level:
                 self.up.append(block(width, width, level, "up"))
+                self._takes_skip.append(False)
         self.norm = group_norm(width)
         self.unfold = convolution(dims, width, shape.head_channels * folded)
         self.head = convolution(dims, shape.head_channels + n_input, shape.head_channels)
@@ -114,8 +117,8 @@ class UNet(nn.Module):
             h = block(h, embedding)
             skips.append(h)
         h = self.middle(h, embedding)
-        for block in self.up:
-            if block.resample is None:
+        for block, takes_skip in zip(self.up, self._takes_skip, strict=True):
+            if takes_skip:
                 h = torch.cat([h, skips.pop()], 1)
             h = block(h, embedding)
         h = unpatchify(self.unfold(functional.silu(self.norm(h))), self.patch_size)

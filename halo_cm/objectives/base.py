@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -35,6 +35,8 @@ class Step:
         For losses on physical fields.
     sigma_min, sigma_max, rho
         Range and spacing of the noise levels.
+    sampling_levels
+        Levels after sigma_max of each number of sampling steps.
     progress
         k / K: the share of the phase that is done.
     generator
@@ -48,6 +50,7 @@ class Step:
     sigma_min: float
     sigma_max: float
     rho: float
+    sampling_levels: Mapping[int, tuple[float, ...]]
     progress: float
     generator: torch.Generator
 

@@ -1,7 +1,7 @@
 """Consistency training (Song et al. 2023, arXiv:2303.01469, algorithm 3).
 
-    x_t = x_clean + t noise,  x_r = x_clean + r noise          (t > r adjacent, the same noise)
-    loss = d(D(x_t; t), stop_gradient(D_target(x_r; r)))
+x_t = x_clean + t noise,  x_r = x_clean + r noise          (t > r adjacent, the same noise)
+loss = d(D(x_t; t), stop_gradient(D_target(x_r; r)))
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Denoising score matching (Karras et al. 2022): the warm-up, the teacher, the many-step baseline.
 
-    loss = w(sigma) |D(x_clean + sigma noise; sigma) - x_clean|^2
-    w    = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2
+loss = w(sigma) |D(x_clean + sigma noise; sigma) - x_clean|^2
+w    = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ class Denoising(Objective):
         the levels is drawn up to it.
         """
         mean = self.p_mean + math.log(step.denoiser.sigma_data)
-        body = lognormal_levels(
-            n, mean, self.p_std, step.sigma_min, step.sigma_max, step.generator
-        )
+        body = lognormal_levels(n, mean, self.p_std, step.sigma_min, step.sigma_max, step.generator)
         high = loguniform_levels(n, self.high_from, step.sigma_max, step.generator)
         return mix(body, high, self.high_share, step.generator)

@@ -1,8 +1,8 @@
 """Easy consistency tuning (Geng et al. 2024, arXiv:2406.14548), from a denoiser's weights.
 
-    ln t ~ N(p_mean, p_std^2)
-    r    = t (1 - q^-(stage+1) (1 + k sigmoid(-b t)))            the pair tightens stage by stage
-    loss = (sqrt(|D(x_t; t) - stop_gradient(D(x_r; r))|^2 + c^2) - c) / (t - r)
+ln t ~ N(p_mean, p_std^2)
+r    = t (1 - q^-(stage+1) (1 + k sigmoid(-b t)))            the pair tightens stage by stage
+loss = (sqrt(|D(x_t; t) - stop_gradient(D(x_r; r))|^2 + c^2) - c) / (t - r)
 """
 
 from __future__ import annotations

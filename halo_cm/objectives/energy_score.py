@@ -8,10 +8,15 @@ With two members x1, x2 of the same condition and the truth y, for each feature 
 is an unbiased estimate of the energy score, proper for the joint distribution of f. Sums over
 features stay proper. Consistency models tuned on CRPS: Swift (arXiv:2509.25631); scores on patches
 of several scales: arXiv:2506.10868.
+
+Tuning sigma_max alone leaves the lower levels behind, and more steps then make samples worse. A
+share of the batches therefore scores the sample of the several-step sampler: earlier evaluations
+without gradient, the last one at a lower level with it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -23,6 +28,7 @@ from halo_cm.objectives.features import Feature, apertures, band_powers, patches
 
 if TYPE_CHECKING:
     from halo_cm.data.normalize import Batch
+    from halo_cm.diffusion.denoiser import Denoiser
 
 
 class EnergyScore(Objective):
@@ -40,6 +46,9 @@ class EnergyScore(Objective):
         ((1, 4), (1, 8), (2, 8), (4, 8)),
         description="(coarsening, width in coarse pixels) of the patches",
     )
+    multistep_share: float = Field(
+        0.25, ge=0, lt=1, description="share of the batches that tune a later step of the sampler"
+    )
     physical: bool = Field(True, description="score physical fields beside the normalised ones")
 
     def loss(self, step: Step, batch: Batch) -> Tensor:
@@ -51,20 +60,39 @@ class EnergyScore(Objective):
         if not self.physical:
             return total
         decode = step.normalization.decode
-        masses = [decode(x, batch.raw_condition, batch.raw_parameters) for x in (first, second)]
+        first, second = (
+            decode(x, batch.raw_condition, batch.raw_parameters) for x in (first, second)
+        )
         for weight, feature in self._physical_features(step):
-            total = total + weight * energy_score(feature, *masses, batch.target)
+            total = total + weight * energy_score(feature, first, second, batch.target)
         return total
 
     def members(self, step: Step, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Two independent one-step samples of each condition, (B, C, H, W) each."""
+        """Two independent samples of each condition, (B, C, H, W) each."""
         condition = torch.cat([batch.condition, batch.condition])
         parameters = torch.cat([batch.parameters, batch.parameters])
-        x_clean = torch.cat([batch.x_clean, batch.x_clean])
-        sigma = x_clean.new_full((len(x_clean),), step.sigma_max)
-        x = step.sigma_max * step.noise_like(x_clean)
-        first, second = step.denoiser(x, sigma, condition, parameters).chunk(2)
+        like = torch.cat([batch.x_clean, batch.x_clean])
+
+        def evaluate(denoiser: Denoiser, x: Tensor, level: float) -> Tensor:
+            return denoiser(x, like.new_full((len(like),), level), condition, parameters)
+
+        x, level = step.sigma_max * step.noise_like(like), step.sigma_max
+        with torch.no_grad():
+            for lower in self.rollout(step):
+                clean = evaluate(step.frozen, x, level)
+                x = clean + math.sqrt(lower**2 - step.sigma_min**2) * step.noise_like(like)
+                level = lower
+        first, second = evaluate(step.denoiser, x, level).chunk(2)
         return first, second
+
+    def rollout(self, step: Step) -> tuple[float, ...]:
+        """Levels below sigma_max that this batch's samples pass; the last one gets the gradient."""
+        schedules = [levels for _, levels in sorted(step.sampling_levels.items())]
+        u, which, depth = torch.rand(3, generator=step.generator, device=step.generator.device)
+        if not schedules or u >= self.multistep_share:
+            return ()
+        levels = schedules[int(which * len(schedules))]
+        return levels[: 1 + int(depth * len(levels))]
 
     def _normalised_features(self, side: int) -> list[tuple[float, Feature]]:
         features = [(self.pixel_weight, pixels), (self.power_weight, band_powers(contrast=False))]

@@ -1,13 +1,13 @@
 """The posterior mean: ``E[x_clean | condition]`` by least squares, a floor for every generator.
 
-It is the denoiser at sigma_max alone, where the noisy field tells nothing.
+It is denoising at sigma_max alone, where the noisy field tells nothing: the network learns to
+ignore it, and a one-step sample is the posterior mean.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from halo_cm.objectives.base import Objective, Step
@@ -25,8 +25,9 @@ class Regression(Objective):
     name: Literal["regression"] = "regression"
 
     def loss(self, step: Step, batch: Batch) -> Tensor:
-        """Squared error of the map at sigma_max, fed with zeros in place of noise."""
-        nothing = torch.zeros_like(batch.x_clean)
-        sigma = torch.full((len(nothing),), step.sigma_max, device=nothing.device)
-        mean = step.denoiser(nothing, sigma, batch.condition, batch.parameters)
-        return (mean - batch.x_clean).square().mean()
+        """Squared error of the one-step map."""
+        x_clean = batch.x_clean
+        noise = step.sigma_max * step.noise_like(x_clean)
+        sigma = x_clean.new_full((len(x_clean),), step.sigma_max)
+        mean = step.denoiser(noise, sigma, batch.condition, batch.parameters)
+        return (mean - x_clean).square().mean()

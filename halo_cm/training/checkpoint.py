@@ -14,7 +14,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from halo_cm.atomic import atomic_path, write_json
@@ -43,10 +43,16 @@ def write_tensors(
         JSON-able description.
     """
     path = Path(path)
-    header = {"kind": kind, "format_version": FORMAT_VERSION, "versions": installed("halo_cm", "torch", "numpy"), **facts}
+    header = {
+        "kind": kind,
+        "format_version": FORMAT_VERSION,
+        "versions": installed("halo_cm", "torch", "numpy"),
+        **facts,
+    }
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(flat, temporary, metadata={_KEY: json.dumps(header)})
+        # not save_file: it hides the reason of a failed write
+        temporary.write_bytes(save(flat, metadata={_KEY: json.dumps(header)}))
     write_json(path.with_suffix(".json"), header)
 
 
@@ -61,7 +67,9 @@ def read_facts(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     return _open(Path(path), kind)[0]
 
 
-def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_tensors(
+    path: str | os.PathLike[str], kind: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Facts and tensors (on the CPU) of a file; raises as `read_facts`."""
     path = Path(path)
     facts, file = _open(path, kind)
@@ -101,7 +109,7 @@ def _open(path: Path, kind: str) -> tuple[dict[str, Any], Any]:
         )
     try:
         file = safetensors.safe_open(path, framework="pt")
-        header = (file.metadata() or {}).get(_KEY)
+        header = (file.metadata() or {}).get(_KEY)  # type: ignore[no-untyped-call]
     except (safetensors.SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
     if header is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -95,7 +96,7 @@ def _wait(ranks: list[Any], reports: Any) -> None:
     while pending:
         try:
             for sentinel in wait(list(pending)):
-                process = pending.pop(sentinel)  # type: ignore[call-overload]
+                process = pending.pop(sentinel)
                 process.join()
                 if process.exitcode != 0:
                     for other in pending.values():
@@ -119,21 +120,19 @@ def _wait(ranks: list[Any], reports: Any) -> None:
         )
 
 
-class _environment:
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
     """Environment variables for the children that are started inside the block."""
-
-    def __init__(self, **variables: str) -> None:
-        self._new, self._old = variables, {k: os.environ.get(k) for k in variables}
-
-    def __enter__(self) -> None:
-        os.environ.update(self._new)
-
-    def __exit__(self, *_: object) -> None:
-        for key, value in self._old.items():
+    old = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in old.items():
             if value is None:
-                os.environ.pop(key, None)
+                del os.environ[name]
             else:
-                os.environ[key] = value
+                os.environ[name] = value
 
 
 def _free_port() -> str:

@@ -39,7 +39,7 @@ class TrainingLog:
                     "training.tensorboard = true needs the tensorboard package: install it with "
                     "`pip install halo_cm[tensorboard]` or set it to false"
                 ) from error
-            self._writer = SummaryWriter(str(path.parent / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(path.parent / "tensorboard"))
 
     def rewind(self, phase_index: int, step: int) -> None:
         """Forget records at or after ``step`` of phase ``phase_index``."""
@@ -59,12 +59,12 @@ class TrainingLog:
             file.write(json.dumps({"time": round(time.time(), 3), **record}) + "\n")
         if self._writer is not None:
             for name, value in _scalars(record).items():
-                self._writer.add_scalar(name, value, global_step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, global_step)
 
     def close(self) -> None:
         """Flush what is buffered."""
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
 
 
 def _position(line: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from halo_cm.config.schema import NormalizationConfig
 from halo_cm.data.normalize import Normalization
 from halo_cm.errors import DataError
 
+
 def tensors(cutouts):
     return tuple(
         torch.from_numpy(a) for a in (cutouts.target, cutouts.condition, cutouts.parameters)
@@ -89,7 +90,8 @@ def test_statistics_travel_with_the_weights():
     fresh.load_state_dict(fitted.state_dict())
     x = torch.randn(4, 3, 16, 16)
     _, condition, parameters = (t[:4] for t in tensors(cutouts))
-    assert torch.equal(fresh.decode(x, condition, parameters), fitted.decode(x, condition, parameters))
+    fields = [n.decode(x, condition, parameters) for n in (fresh, fitted)]
+    assert torch.equal(*fields)
 
 
 def test_a_constant_parameter_is_centred_not_divided_by_zero():
@@ -101,7 +103,7 @@ def test_a_constant_parameter_is_centred_not_divided_by_zero():
 
 
 def test_missing_omega_m_is_named():
-    with pytest.raises(DataError, match="'Omega_m'.*found sigma_8, A_star"):
+    with pytest.raises(DataError, match=r"'Omega_m'.*found sigma_8, A_star"):
         Normalization.fit(NormalizationConfig(), make_cutouts(names=("sigma_8", "A_star")))
 
 

@@ -14,10 +14,15 @@ def test_pseudo_huber_is_the_norm_for_large_and_the_square_for_small_differences
     a = torch.zeros(2, 3, 4, 4)
     big, small = torch.full_like(a, 10.0), torch.full_like(a, 1e-4)
     norm = math.sqrt(48)
-    torch.testing.assert_close(pseudo_huber(a, big, 0.03), torch.full((2,), 10 * norm), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        pseudo_huber(a, big, 0.03), torch.full((2,), 10 * norm), rtol=1e-3, atol=0
+    )
     expected = (1e-4 * norm) ** 2 / (2 * 0.3)
     torch.testing.assert_close(
-        pseudo_huber(a.double(), small.double(), 0.3), torch.full((2,), expected).double(), rtol=1e-3, atol=0
+        pseudo_huber(a.double(), small.double(), 0.3),
+        torch.full((2,), expected).double(),
+        rtol=1e-3,
+        atol=0,
     )
     torch.testing.assert_close(squared_l2(a, big), torch.full((2,), 4800.0))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from gaussian_world import make_step
 
 from halo_cm.objectives.energy_score import EnergyScore, energy_score
 from halo_cm.objectives.features import apertures, band_powers, patches, pixels
@@ -69,7 +71,47 @@ def test_gradient_is_finite_where_members_agree_in_empty_maps():
     def denoiser(noisy, sigma, condition, parameters):
         return noisy * weight
 
-    step = SimpleNamespace(denoiser=denoiser, sigma_max=80.0, noise_like=torch.randn_like)
+    step = make_step(None, 0.002, torch.Generator().manual_seed(0))
+    step = replace(step, denoiser=denoiser, frozen=denoiser)
     batch = SimpleNamespace(x_clean=x, condition=x, parameters=torch.zeros(2, 1))
     objective.loss(step, batch).backward()
     assert weight.grad is not None and torch.isfinite(weight.grad)
+
+
+def test_a_share_of_the_batches_tunes_later_steps():
+    objective = EnergyScore(multistep_share=0.4)
+    step = make_step(None, 0.002, torch.Generator().manual_seed(0))
+    rollouts = [objective.rollout(step) for _ in range(4000)]
+    assert np.mean([len(r) > 0 for r in rollouts]) == pytest.approx(0.4, abs=0.03)
+    assert set(rollouts) == {(), (0.5,), (4.0,), (4.0, 1.0), (4.0, 1.0, 0.25)}
+    one_step = EnergyScore(multistep_share=0)
+    assert {one_step.rollout(step) for _ in range(50)} == {()}
+
+
+def test_only_the_last_evaluation_of_a_rollout_has_a_gradient():
+    calls = []
+
+    def evaluate(name):
+        def denoiser(x, sigma, condition, parameters):
+            calls.append((name, float(sigma[0]), torch.is_grad_enabled()))
+            return x * 0.1
+
+        return denoiser
+
+    generator = torch.Generator().manual_seed(0)
+    step = replace(
+        make_step(None, 0.002, generator),
+        denoiser=evaluate("student"),
+        frozen=evaluate("frozen"),
+        sampling_levels={4: (4.0, 1.0, 0.25)},
+    )
+    batch = SimpleNamespace(x_clean=torch.zeros(2, 3, 8, 8), condition=None, parameters=None)
+    batch.condition = batch.parameters = torch.zeros(2, 1)
+    always = EnergyScore(multistep_share=0.999)
+    while len(calls) != 4:
+        calls.clear()
+        always.members(step, batch)
+    assert calls == [
+        ("frozen", 80.0, False), ("frozen", 4.0, False), ("frozen", 1.0, False),
+        ("student", 0.25, True),
+    ]  # fmt: skip
