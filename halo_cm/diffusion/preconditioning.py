@@ -28,7 +28,8 @@ def scalings(sigma: Tensor, sigma_data: float, boundary: float) -> Scalings:
     sigma_data
         Standard deviation of the normalised training targets.
     boundary
-        Level at which D is the identity: sigma_min for a consistency model; 0 gives the scalings of Karras et al. (2022, table 1).
+        Level at which D is the identity: sigma_min for a consistency model; 0 gives the scalings
+        of Karras et al. (2022, table 1).
     """
     total = sigma**2 + sigma_data**2
     return Scalings(

@@ -6,6 +6,7 @@ The probability-flow ODE is ``dx/dsigma = (x - D(x; sigma)) / sigma`` (Karras et
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 def euler(denoise: Denoise, x: Tensor, levels: Tensor) -> Tensor:
     """First-order steps down the levels; NFE = len(levels) - 1."""
-    for t, r in _pairs(levels):
+    for t, r in pairwise(levels):
         slope = (x - denoise(x, t.expand(len(x)))) / t
         x = x + (r - t) * slope
     return x
@@ -35,7 +36,7 @@ def heun(denoise: Denoise, x: Tensor, levels: Tensor) -> Tensor:
     levels
         Falling noise levels.
     """
-    for t, r in _pairs(levels):
+    for t, r in pairwise(levels):
         slope = (x - denoise(x, t.expand(len(x)))) / t
         x_euler = x + (r - t) * slope
         slope_end = (x_euler - denoise(x_euler, r.expand(len(x)))) / r
@@ -67,7 +68,3 @@ def consistency(
 def denoise_first(denoise: Denoise, sigma: Tensor, noise: Tensor) -> Tensor:
     """One-step sample ``D(sigma_max noise; sigma_max)``."""
     return denoise(sigma * noise, sigma.expand(len(noise)))
-
-
-def _pairs(levels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    yield from zip(levels[:-1], levels[1:], strict=True)

@@ -110,19 +110,24 @@ class Trainer:
         """All phases, from the start or from the saved state."""
         phases = self.config.training.phases
         state = training_state.load(self.folder.state) if resume else None
-        first = state.phase_index if state else 0
+        first = start = 0
         if state:
-            self.best_score, self.global_step = state.best_score, state.global_step
-            logger.info("continuing phase %d of %d at step %d", first + 1, len(phases), state.step)
+            first, start = state.position.phase_index, state.position.step
+            self.best_score, self.global_step = (
+                state.position.best_score,
+                state.position.global_step,
+            )
+            logger.info("continuing phase %d of %d at step %d", first + 1, len(phases), start)
         elif self.is_main and self.folder.log.exists():
             self.folder.log.unlink()  # of a run that ended before its first checkpoint
         for index in range(first, len(phases)):
             phase = self._start(index)
-            start = state.restore(self, phase) if state else 0
-            if state and self.is_main:
-                self.log.rewind(index, start)
-            state = None
+            if state:
+                state.restore(self._modules(phase), phase.optimizer, self.n_ranks)
+                if self.is_main:
+                    self.log.rewind(index, start)
             self._run_phase(phase, start)
+            state, start = None, 0
         if self.is_main:
             self.folder.finish()
         self.log.close()
@@ -277,8 +282,19 @@ class Trainer:
 
     def _save_state(self, phase: Phase, step: int) -> None:
         if self.is_main:
-            training_state.save(self.folder.state, self, phase, step)
+            position = training_state.Position(
+                phase.index, step, self.global_step, self.best_score, self.n_ranks
+            )
+            modules = self._modules(phase)
+            training_state.save(self.folder.state, position, modules, phase.optimizer)
         self.accelerator.wait_for_everyone()
+
+    def _modules(self, phase: Phase) -> dict[str, torch.nn.Module]:
+        """What changes while training, beside the optimiser."""
+        modules = {"network": self.network, "average": self.average.denoiser.network}
+        if phase.target is not None:
+            modules["target"] = phase.target
+        return modules
 
     def _where(self, phase: Phase, step: int) -> dict[str, Any]:
         return {"phase": phase.name, "phase_index": phase.index, "step": step}

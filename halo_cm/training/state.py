@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from halo_cm.errors import CheckpointError
 from halo_cm.training.checkpoint import (
@@ -17,61 +18,71 @@ from halo_cm.training.checkpoint import (
     write_tensors,
 )
 
-if TYPE_CHECKING:
-    from halo_cm.training.loop import Phase, Trainer
-
 _KIND = "training state"
+_OPTIMIZER = "optimizer"
 
 
 @dataclass(frozen=True)
-class TrainingState:
-    """Weights, averages and optimiser at a step; random numbers are functions of the step."""
+class Position:
+    """Where a run is; random numbers are functions of it.
+
+    Attributes
+    ----------
+    phase_index, step
+        The phase under way and the steps that it has taken.
+    global_step
+        Steps of all phases.
+    best_score
+        Of the validation, so far.
+    n_ranks
+        Processes, each with noise of its own.
+    """
 
     phase_index: int
     step: int
     global_step: int
     best_score: float | None
     n_ranks: int
-    tensors: dict[str, Tensor]
 
-    def restore(self, trainer: Trainer, phase: Phase) -> int:
-        """Put everything back and return the step to go on with.
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A saved position with the weights, averages and optimiser at it."""
+
+    position: Position
+    tensors: Mapping[str, Tensor]
+
+    def restore(
+        self, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, n_ranks: int
+    ) -> None:
+        """Put everything back into the modules that `save` was given.
 
         Raises
         ------
         CheckpointError
             If the number of processes differs, with which the noise would differ.
         """
-        if trainer.n_ranks != self.n_ranks:
+        if n_ranks != self.position.n_ranks:
             raise CheckpointError(
-                f"this run was started with {self.n_ranks} processes and is continued with "
-                f"{trainer.n_ranks}: set training.processes = {self.n_ranks}"
+                f"this run was started with {self.position.n_ranks} process(es) and is continued "
+                f"with {n_ranks}: set training.processes = {self.position.n_ranks}"
             )
-        trainer.network.load_state_dict(unflatten(self.tensors, "network"))
-        trainer.average.denoiser.network.load_state_dict(unflatten(self.tensors, "average"))
-        if phase.target is not None:
-            phase.target.load_state_dict(unflatten(self.tensors, "target"))
-        load_optimizer(phase.optimizer, unflatten(self.tensors, "optimizer"))
-        return self.step
+        for name, module in modules.items():
+            module.load_state_dict(unflatten(self.tensors, name))
+        load_optimizer(optimizer, unflatten(self.tensors, _OPTIMIZER))
 
 
-def save(path: Path, trainer: Trainer, phase: Phase, step: int) -> None:
-    """Write the state after ``step`` steps of ``phase``."""
-    parts: dict[str, dict[str, Tensor]] = {
-        "network": trainer.network.state_dict(),
-        "average": trainer.average.denoiser.network.state_dict(),
-        "target": {} if phase.target is None else phase.target.state_dict(),
-        "optimizer": optimizer_tensors(phase.optimizer),
-    }
+def save(
+    path: Path,
+    position: Position,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write the state of a run."""
+    parts = {name: module.state_dict() for name, module in modules.items()}
+    parts[_OPTIMIZER] = optimizer_tensors(optimizer)
     tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
-    facts = {
-        "phase_index": phase.index,
-        "step": step,
-        "global_step": trainer.global_step,
-        "best_score": trainer.best_score,
-        "n_ranks": trainer.n_ranks,
-    }
-    write_tensors(path, _KIND, tensors, facts)
+    write_tensors(path, _KIND, tensors, asdict(position))
 
 
 def load(path: Path) -> TrainingState | None:
@@ -79,5 +90,5 @@ def load(path: Path) -> TrainingState | None:
     if not path.is_file():
         return None
     facts, tensors = read_tensors(path, _KIND)
-    names = ("phase_index", "step", "global_step", "best_score", "n_ranks")
-    return TrainingState(**{name: facts[name] for name in names}, tensors=tensors)
+    names = Position.__dataclass_fields__
+    return TrainingState(Position(**{name: facts[name] for name in names}), tensors)
