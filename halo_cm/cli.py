@@ -13,7 +13,7 @@ from halo_cm.errors import ConfigError
 from halo_cm.verbosity import set_verbosity
 
 if TYPE_CHECKING:
-    from halo_cm.benchmark import Benchmark
+    from halo_cm.benchmark import Summary
     from halo_cm.config.schema import Config
 
 app = typer.Typer(
@@ -254,12 +254,12 @@ def _describe_store(path: Path) -> str:
         return f"generated haloes {path}\n{dataset}"
 
 
-def _show(benchmark: Benchmark, config: Config) -> None:
+def _show(summary: Summary, config: Config) -> None:
     from rich.console import Console
 
     from halo_cm.report import rich_table
 
-    Console().print(rich_table(benchmark.summary))
+    Console().print(rich_table(summary))
     typer.echo(f"report: {config.run_folder / 'report'}")
 
 

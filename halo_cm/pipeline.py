@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from halo_cm.benchmark import (
     Row,
     Settings,
+    Summary,
     copied_input,
     describe_run,
     evaluate,
+    read_summary,
     spread_over_haloes,
     stellar_fraction,
 )
 from halo_cm.data.cutouts import read_cutouts, read_geometry
 from halo_cm.errors import DataError
+from halo_cm.generation.catalogue import file_sha256
 from halo_cm.manager import ModelManager
 from halo_cm.report import write_report
 from halo_cm.sampling import DEVICE_BATCH, sample
@@ -30,10 +33,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from halo_cm.benchmark import Benchmark
     from halo_cm.benchmark.rows import Generate
     from halo_cm.config.schema import Config
-    from halo_cm.containers import Cutouts, FloatArray
+    from halo_cm.containers import Cutouts, FloatArray, Geometry
     from halo_cm.emulator import Emulator
     from halo_cm.training.run_folder import RunFolder
 
@@ -44,7 +46,7 @@ POSTERIOR_MEAN = "posterior mean"
 _MEAN_OVER = 4
 
 
-def run(config: Config, *, resume: bool = False) -> Benchmark:
+def run(config: Config, *, resume: bool = False) -> Summary:
     """Everything that ``python train_unified.py --model consistency`` does.
 
     Stages that an earlier call has finished are reused, which the log says.
@@ -58,12 +60,12 @@ def run(config: Config, *, resume: bool = False) -> Benchmark:
 
     Returns
     -------
-    Benchmark
+    Summary
         Figures of merit on the unseen boxes; the report is in ``<output>/<name>/report``.
     """
     prepare_data(config)
     folder = train(config, resume=resume)
-    return benchmark_run(config, folder)
+    return benchmark_run(config, folder, reuse=True)
 
 
 def prepare_data(config: Config) -> Path:
@@ -85,13 +87,25 @@ def prepare_data(config: Config) -> Path:
     return path
 
 
-def benchmark_run(config: Config, folder: RunFolder) -> Benchmark:
+def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> Summary:
     """Compare the trained models of a run with the truth of the test split, and write the report.
 
     Rows: the run's model at ``config.benchmark.steps`` and its denoiser if a phase trained one.
     Floors: truth against truth, the posterior mean, the input copied.
+
+    Parameters
+    ----------
+    config, folder
+        Settings, and the trained models.
+    reuse
+        Return the summary of an earlier report of the same models, data and settings.
     """
     settings, path = config.benchmark, config.data.path
+    geometry = read_geometry(path)
+    inputs = _inputs(config, folder, geometry)
+    if reuse and (found := _earlier_summary(folder, inputs)) is not None:
+        logger.info("reusing the report %s", folder.report)
+        return found
     test = read_cutouts(path, "test")
     chosen = spread_over_haloes(test, settings.n_cutouts, config.seed)
     redraw = read_cutouts(path, "test", realization=1)
@@ -106,10 +120,29 @@ def benchmark_run(config: Config, folder: RunFolder) -> Benchmark:
         members=settings.n_members,
         seed=config.seed,
         settings=Settings(),
-        provenance=describe_run(path, read_geometry(path)),
+        provenance={**describe_run(path, geometry), "inputs": inputs},
     )
     write_report(folder.report, benchmark, shown=rows[0].label, training_log=folder.log)
-    return benchmark
+    return benchmark.summary
+
+
+def _inputs(config: Config, folder: RunFolder, geometry: Geometry) -> dict[str, Any]:
+    """What a report depends on."""
+    relevant = config.model_dump(mode="json", include={"benchmark", "sampling", "seed"})
+    models = [folder.model, *sorted(folder.path.glob("phases/*.safetensors"))]
+    return {
+        **relevant,
+        "data": dict(geometry.provenance),
+        "models": {path.name: file_sha256(path) for path in models if path.is_file()},
+    }
+
+
+def _earlier_summary(folder: RunFolder, inputs: dict[str, Any]) -> Summary | None:
+    path = folder.report / "summary.json"
+    if not path.is_file():
+        return None
+    summary = read_summary(path)
+    return summary if summary.provenance.get("inputs") == inputs else None
 
 
 def _step_counts(config: Config, model: Emulator) -> tuple[int, ...]:

@@ -16,11 +16,14 @@ _LOG_EVERY_SECONDS = 30.0
 class Task:
     """One bar: `advance` moves it, `describe` changes the text beside it."""
 
-    def __init__(self, description: str, total: int, logger: logging.Logger, show: bool) -> None:
-        self.description, self.total, self.done = description, total, 0
+    def __init__(
+        self, description: str, total: int, done: int, logger: logging.Logger, show: bool
+    ) -> None:
+        self.description, self.total, self.done = description, total, done
+        self._done_before = done
         self._logger, self._start = logger, time.monotonic()
         self._last_log = self._start
-        self._bar = _make_bar(description, total) if show and sys.stderr.isatty() else None
+        self._bar = _make_bar(description, total, done) if show and sys.stderr.isatty() else None
         self._log = show and self._bar is None
         self._note = ""
 
@@ -32,7 +35,7 @@ class Task:
         now = time.monotonic()
         if self._log and (now - self._last_log > _LOG_EVERY_SECONDS):
             self._last_log = now
-            rate = self.done / max(now - self._start, 1e-9)
+            rate = (self.done - self._done_before) / max(now - self._start, 1e-9)
             left = (self.total - self.done) / max(rate, 1e-9)
             text = f"{self.description}: {self.done}/{self.total}, {left:.0f} s left {self._note}"
             self._logger.info(text.rstrip())
@@ -62,10 +65,8 @@ def progress(description: str, total: int, *, show: bool = True, done: int = 0) 
     job) a line is logged every half minute. ``set_verbosity("warning")`` silences both.
     """
     logger = logging.getLogger("halo_cm")
-    task = Task(description, total, logger, show and logger.isEnabledFor(logging.INFO))
+    task = Task(description, total, done, logger, show and logger.isEnabledFor(logging.INFO))
     try:
-        if done:
-            task.advance(done)
         yield task
     finally:
         task.close()
@@ -79,7 +80,7 @@ def track(items: Iterable[T], description: str, total: int, *, show: bool = True
             task.advance()
 
 
-def _make_bar(description: str, total: int):  # type: ignore[no-untyped-def]
+def _make_bar(description: str, total: int, done: int):  # type: ignore[no-untyped-def]
     # rich is imported late: `halo-cm --help` must stay fast
     from rich.console import Console
     from rich.progress import (
@@ -100,6 +101,6 @@ def _make_bar(description: str, total: int):  # type: ignore[no-untyped-def]
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    bar.add_task(description, total=total)
+    bar.add_task(description, total=total, completed=done)
     bar.start()
     return bar

@@ -1,0 +1,1 @@
+"""Parts of `halo_cm.generate`: the zarr store, shards of a job array, worker processes."""

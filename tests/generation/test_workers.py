@@ -1,0 +1,74 @@
+"""Worker processes: single-thread, noticed when they die, ended with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from halo_cm.errors import DataError, HaloCMError
+from halo_cm.generation.workers import run_jobs
+
+
+def double(log: Path, job: int) -> None:
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    (log / f"{job}.txt").write_text(f"{2 * job} {os.getpid()}")
+
+
+def fail(job: int) -> None:
+    if job == 2:
+        raise DataError("row 2 is bad")
+    time.sleep(60 * job)
+
+
+def die(job: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL if job else signal.SIGCONT)
+
+
+def bug(job: int) -> None:
+    raise ZeroDivisionError(job)
+
+
+def test_jobs_run_in_the_given_number_of_processes(tmp_path):
+    before = os.environ.get("OMP_NUM_THREADS")
+    finished = list(run_jobs([partial(double, tmp_path)] * 2, range(7)))
+    assert sorted(finished) == list(range(7))
+    answers = [(tmp_path / f"{job}.txt").read_text().split() for job in range(7)]
+    assert [int(a) for a, _ in answers] == [0, 2, 4, 6, 8, 10, 12]
+    assert len({pid for _, pid in answers} | {str(os.getpid())}) == 3
+    assert os.environ.get("OMP_NUM_THREADS") == before
+    assert list(run_jobs([partial(double, tmp_path)], [])) == []
+
+
+def report_mask(log: Path, job: int) -> None:
+    (log / f"{job}.txt").write_text(
+        str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    )
+
+
+def test_workers_are_deaf_to_ctrl_c_and_the_parent_is_not(tmp_path):
+    list(run_jobs([partial(report_mask, tmp_path)] * 2, range(2)))
+    assert [(tmp_path / f"{job}.txt").read_text() for job in range(2)] == ["True", "True"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_an_error_in_a_worker_stops_the_others():
+    start = time.monotonic()
+    with pytest.raises(DataError, match="row 2 is bad"):
+        list(run_jobs([fail, fail], [1, 2, 3]))
+    assert time.monotonic() - start < 30
+
+
+def test_a_killed_worker_is_noticed():
+    with pytest.raises(HaloCMError, match=r"worker process of chunk 1 was killed by SIGKILL.*mem"):
+        list(run_jobs([die], [0, 1, 2]))
+
+
+def test_a_bug_in_a_worker_is_reported(capfd):
+    with pytest.raises(HaloCMError, match="worker process of chunk 4 stopped with exit code 1"):
+        list(run_jobs([bug], [4]))
+    assert "ZeroDivisionError" in capfd.readouterr().err
