@@ -118,7 +118,7 @@ class Cutouts:
     def __post_init__(self) -> None:
         geometry, n = self.geometry, len(self.condition)
         side = (geometry.n_pixels, geometry.n_pixels)
-        expected: dict[str, tuple[int, ...]] = {name: (n,) for name in self.row_names()}
+        expected: dict[str, tuple[int, ...]] = dict.fromkeys(self.row_names(), (n,))
         expected["condition"] = (n, len(geometry.scales), *side)
         expected["target"] = (n, len(geometry.channels), *side)
         expected["parameters"] = (n, len(geometry.parameter_names))
@@ -130,7 +130,9 @@ class Cutouts:
         for name in ("condition", "target"):
             check_mass(getattr(self, name), name)
         if not np.isfinite(self.parameters).all():
-            raise DataError("parameters hold NaN or infinite values: every cutout needs all of them")
+            raise DataError(
+                "parameters hold NaN or infinite values: every cutout needs all of them"
+            )
 
     def __len__(self) -> int:
         return len(self.condition)

@@ -179,10 +179,18 @@ class UniverseConfig(BaseModel):
     def _check(self) -> UniverseConfig:
         for name in ("omega_m", "sigma_8", "log10_mc", "theta_ej", "a_star", "s_scatter"):
             low, high = getattr(self, name)
-            if not (0 <= low <= high):
-                raise ValueError(f"{name}: expected 0 <= low <= high, found {low}, {high}")
-        if self.a_star[0] <= 0 or self.omega_m[0] <= self.omega_b or self.omega_m[1] > 1:
-            raise ValueError("expected a_star > 0 and omega_b < omega_m <= 1")
+            if not (0 < low <= high or (name == "s_scatter" and 0 <= low <= high)):
+                raise ValueError(f"{name}: expected 0 < low <= high, found {low}, {high}")
+        if self.omega_m[0] <= self.omega_b or self.omega_m[1] > 1:
+            raise ValueError(
+                f"omega_m: expected omega_b < omega_m <= 1, found {self.omega_m} with omega_b = "
+                f"{self.omega_b}"
+            )
+        if self.min_halo_mass < self.min_displaced_mass:
+            raise ValueError(
+                f"min_halo_mass = {self.min_halo_mass:.3g} must not be smaller than "
+                f"min_displaced_mass = {self.min_displaced_mass:.3g}: lighter haloes get no baryons"
+            )
         if self.n_mesh < self.n_particles:
             raise ValueError(
                 f"n_mesh = {self.n_mesh} must not be smaller than n_particles = {self.n_particles}"

@@ -1,0 +1,1 @@
+"""The embedded universe: paired dark-matter-only and hydrodynamic boxes made from a seed."""
