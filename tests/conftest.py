@@ -1,4 +1,4 @@
-"""What all tests share: few threads, no display, the folder of shared data if there is one."""
+"""What all tests share: few threads, a trained run, the folder of shared data if there is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 # before numpy and torch are imported: tests run in parallel processes on few cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
@@ -68,6 +67,7 @@ embedding_dimension = 16
 [training]
 batch_size = 8
 processes = 1
+log_every = 2
 
 [[training.phases]]
 objective = { name = "denoising" }
