@@ -7,9 +7,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
+#: How many progresses are under way in this thread.
+_depth: ContextVar[int] = ContextVar("progress_depth", default=0)
 _LOG_EVERY_SECONDS = 30.0
 
 
@@ -61,15 +64,21 @@ class Task:
 def progress(description: str, total: int, *, show: bool = True, done: int = 0) -> Iterator[Task]:
     """Progress of ``total`` steps, the first ``done`` of which were finished earlier.
 
+    Inside another progress, of which it is a part, it shows nothing.
+
     A bar with elapsed and remaining time is drawn on a terminal; elsewhere (a log file, a batch
     job) a line is logged every half minute. ``set_verbosity("warning")`` silences both.
     """
     logger = logging.getLogger("halo_cm")
-    task = Task(description, total, done, logger, show and logger.isEnabledFor(logging.INFO))
+    outermost = _depth.get() == 0
+    token = _depth.set(_depth.get() + 1)
+    visible = show and outermost and logger.isEnabledFor(logging.INFO)
+    task = Task(description, total, done, logger, visible)
     try:
         yield task
     finally:
         task.close()
+        _depth.reset(token)
 
 
 def track(items: Iterable[T], description: str, total: int, *, show: bool = True) -> Iterator[T]:

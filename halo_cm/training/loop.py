@@ -248,13 +248,11 @@ class Trainer:
     def _validate(self, phase: Phase, step: int) -> None:
         """Score the averaged weights; keep them as the model of the run if they are the best."""
         if self.validator is not None and self._competes(phase):
-            score = self.validator.score(self.average)
-            self.log.write(
-                {**self._where(phase, step), "validation": score.as_dict()}, self.global_step
-            )
-            if self.best_score is None or score.total < self.best_score:
-                self.best_score = score.total
-                facts = {**self._where(phase, step), "validation": score.as_dict()}
+            found = self.validator.score(self.average)
+            facts = {**self._where(phase, step), "validation": found.as_dict()}
+            self.log.write(facts, self.global_step)
+            if self.best_score is None or found.score < self.best_score:
+                self.best_score = found.score
                 save_emulator(self.average, self.folder.model, facts)
         self.accelerator.wait_for_everyone()
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Score:
+class ValidationScore:
     """Errors of samples on validation cutouts; lower is better.
 
     Attributes
     ----------
-    total
+    score
         ``power + crps``: what the best checkpoint is chosen by.
     power
         Mean over channels and wavenumbers up to half Nyquist of |ln(P / P_true)|, with P averaged
@@ -37,7 +37,7 @@ class Score:
         Mean over channels of |mean mass / true mean mass - 1|.
     """
 
-    total: float
+    score: float
     power: float
     crps: float
     mass: float
@@ -71,7 +71,7 @@ class Validator:
         self._true_power = self._power(self._truth)
         self._true_features = field_features(self._truth, self._width)
 
-    def score(self, emulator: Emulator, n_steps: int | None = None) -> Score:
+    def score(self, emulator: Emulator, n_steps: int | None = None) -> ValidationScore:
         """Draw samples and compare them with the truth."""
         fields = sample(
             emulator,
@@ -86,7 +86,7 @@ class Validator:
         crps = float(crps_fair(field_features(fields, self._width), self._true_features).mean())
         masses = fields.mean((0, 1, 3, 4)) / self._truth.mean((0, 2, 3))
         mass = float(np.abs(masses - 1).mean())
-        return Score(total=power + crps, power=power, crps=crps, mass=mass)
+        return ValidationScore(score=power + crps, power=power, crps=crps, mass=mass)
 
     def _power(self, fields: FloatArray) -> FloatArray:
         """Power up to half Nyquist averaged over cutouts and samples, shape (C, K)."""
