@@ -20,6 +20,7 @@ _ADVICE = {
     errno.EACCES: "permission denied: choose a directory you may write to",
     errno.EPERM: "permission denied: choose a directory you may write to",
     errno.EROFS: "the file system is read-only: choose another directory",
+    errno.EEXIST: "a part of the path is a file, not a directory: choose another path",
     errno.ENOTDIR: "a part of the path is a file, not a directory: choose another path",
 }
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-POSTERIOR_MEAN = "posterior mean"
+DENOISER, POSTERIOR_MEAN = "denoiser", "posterior mean"
 #: Evaluations over which the posterior mean averages what is left of the noise.
 _MEAN_OVER = 4
 
@@ -109,7 +109,7 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     test = read_cutouts(path, "test")
     chosen = spread_over_haloes(test, settings.n_cutouts, config.seed)
     redraw = read_cutouts(path, "test", realization=1)
-    model = ModelManager.load(folder.model)
+    model = _load(folder.model)
     rows = [_model_row(config.name, model, n) for n in _step_counts(config, model)]
     rows += _denoiser_rows(config, folder)
     rows.append(copied_input(stellar_fraction(read_cutouts(path, "train"))))
@@ -160,17 +160,22 @@ def _model_row(name: str, model: Emulator, n_steps: int, members: int | None = N
 
 def _denoiser_rows(config: Config, folder: RunFolder) -> list[Row]:
     """The last denoiser among the phases, by its many-step sampler and as posterior mean."""
-    for index, phase in reversed(list(enumerate(config.training.phases))):
-        name = phase.objective["name"]
-        path = folder.phase_model(index, name)
-        if path.is_file() and (denoiser := ModelManager.load(path)).sampler == "heun":
-            rows = [] if index == len(config.training.phases) - 1 else [
-                _model_row(name, denoiser, denoiser.default_steps, members=2)
-            ]  # fmt: skip
-            generate = _posterior_mean(denoiser)
-            mean = Row(POSTERIOR_MEAN, None, _MEAN_OVER, generate, "floor", "deterministic")
-            return [*rows, mean]
+    phases = config.training.phases
+    for index in reversed(range(len(phases))):
+        path = folder.phase_model(index, phases[index].objective["name"])
+        if not path.is_file() or (model := _load(path)).sampler != "heun":
+            continue
+        generate = _posterior_mean(model)
+        mean = Row(POSTERIOR_MEAN, None, _MEAN_OVER, generate, "floor", "deterministic")
+        if index == len(phases) - 1:
+            return [mean]  # the run's model is this denoiser
+        return [_model_row(DENOISER, model, model.default_steps, members=2), mean]
     return []
+
+
+def _load(path: Path) -> Emulator:
+    """Model on the GPU if there is one."""
+    return ModelManager.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _posterior_mean(model: Emulator) -> Generate:

@@ -237,12 +237,12 @@ def _draw_loss(axes: Axes, phase: PhaseCurve, colour: str) -> None:
 
 def _draw_scores(axes: Axes, phases: Sequence[PhaseCurve]) -> None:
     """Validation scores over shaded phases."""
-    first, last = phases[0].step[0], phases[-1].step[-1]
+    first, last = phases[0].step[0], phases[-1].end
     for number, phase in enumerate(phases):
         colour = COLOURS[number % len(COLOURS)]
-        start = phases[number - 1].step[-1] if number else first
-        axes.axvspan(start, phase.step[-1], color=colour, alpha=0.12, lw=0)
-        axes.plot(phase.validation_step, phase.score, "o-", color=colour, ms=4, clip_on=False)
+        start = phases[number - 1].end if number else first
+        axes.axvspan(start, phase.end, color=colour, alpha=0.12, lw=0)
+        axes.plot(phase.validation_step, phase.score, "o-", color=colour, ms=4)
     axes.set(xlabel="step", ylabel="sampled validation score", xlim=(first, max(last, first + 1)))
     _choose_scale(axes, np.concatenate([phase.score for phase in phases]))
     if not any(len(phase.score) for phase in phases):

@@ -37,6 +37,11 @@ class PhaseCurve:
     validation_step: FloatArray
     score: FloatArray
 
+    @property
+    def end(self) -> float:
+        """Last step with a loss or a validation."""
+        return float(max([self.step[-1], *self.validation_step[-1:]]))
+
 
 def read_training_log(path: str | Path) -> tuple[PhaseCurve, ...]:
     """Curves of each phase, in the order of training.
@@ -101,10 +106,9 @@ def _by_phase(
         validation_step, score = _column(scores, phase)
         # steps may be counted from the start of the phase or of the training
         offset = end if step[0] < end else 0
-        curves.append(
-            PhaseCurve(names[phase], step + offset, loss, validation_step + offset, score)
-        )
-        end = int(step[-1]) + offset
+        curve = PhaseCurve(names[phase], step + offset, loss, validation_step + offset, score)
+        curves.append(curve)
+        end = int(curve.end)
     return tuple(curves)
 
 
