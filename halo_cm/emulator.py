@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from halo_cm.data.normalize import Normalization
-from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.diffusion.denoiser import Denoiser, boundary_level
 from halo_cm.diffusion.levels import karras_levels
 from halo_cm.diffusion.solvers import consistency, heun
 from halo_cm.errors import ConfigError
@@ -17,7 +17,7 @@ from halo_cm.networks.unet import UNet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from halo_cm.config.schema import Config
+    from halo_cm.config.schema import Config, SamplingConfig
     from halo_cm.containers import Geometry
 
 Sampler = Literal["heun", "consistency"]
@@ -48,7 +48,7 @@ class Emulator(nn.Module):
             n_parameters=len(geometry.parameter_names),
             shape=config.network,
         )
-        boundary = config.diffusion.sigma_min if sampler == "consistency" else 0.0
+        boundary = boundary_level(sampler, config.diffusion.sigma_min)
         self.denoiser = Denoiser(network, normalization.sigma_data, boundary)
         self.normalization = normalization
 
@@ -68,6 +68,10 @@ class Emulator(nn.Module):
         sampling = self.config.sampling
         return sampling.n_heun_steps if self.sampler == "heun" else sampling.n_sampling_steps
 
+    def use_sampling(self, sampling: SamplingConfig) -> None:
+        """Take other sampling steps and levels than those the model was trained with."""
+        self.config = self.config.model_copy(update={"sampling": sampling})
+
     def levels(self, n_steps: int) -> Tensor:
         """Falling noise levels of an ``n_steps`` sample.
 
@@ -77,6 +81,11 @@ class Emulator(nn.Module):
             If a consistency model has no levels for this number of steps.
         """
         diffusion = self.config.diffusion
+        if n_steps < (least := 2 if self.sampler == "heun" else 1):
+            raise ConfigError(
+                f"n_sampling_steps must be at least {least} for a {self.sampler} sampler, found "
+                f"{n_steps}"
+            )
         if self.sampler == "heun":
             return karras_levels(n_steps, diffusion.sigma_min, diffusion.sigma_max, diffusion.rho)
         if n_steps == 1:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from halo_cm.containers import Geometry
 from halo_cm.data.cutouts import read_cutouts
@@ -45,7 +46,8 @@ class ModelManager:
         -------
         data, model
             All cutouts of ``config.data.path`` (or None), and the model of
-            ``<config.output>/<config.name>/model.safetensors`` in evaluation mode.
+            ``<config.output>/<config.name>/model.safetensors`` in evaluation mode, sampled as
+            ``config.sampling`` says.
 
         Raises
         ------
@@ -54,8 +56,8 @@ class ModelManager:
         DataError
             If the data cannot be read.
         """
-        path = Path(config.output) / config.name / "model.safetensors"
-        model = ModelManager.load(path)
+        model = ModelManager.load(config.run_folder / "model.safetensors")
+        model.use_sampling(config.sampling)
         return (None if skip_data_loading else read_cutouts(config.data.path)), model
 
     @staticmethod
@@ -93,12 +95,18 @@ def load_emulator(path: str | os.PathLike[str]) -> Emulator:
     from halo_cm.config.schema import Config
 
     facts, tensors = read_tensors(path, _KIND)
-    geometry = dict(facts["geometry"])
-    for name in ("scales", "parameter_names", "channels"):
-        geometry[name] = tuple(geometry[name])
-    config = Config.model_validate_json(json.dumps(facts["config"]))
-    normalization = Normalization(config.normalization, Geometry(**geometry))
-    emulator = Emulator(config, normalization, facts["sampler"])
+    try:
+        geometry = dict(facts["geometry"])
+        for name in ("scales", "parameter_names", "channels"):
+            geometry[name] = tuple(geometry[name])
+        config = Config.model_validate_json(json.dumps(facts["config"]))
+        normalization = Normalization(config.normalization, Geometry(**geometry))
+        emulator = Emulator(config, normalization, facts["sampler"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(
+            f"{path} describes a model that this version of halo_cm does not know ({error}); it "
+            f"was written by version {facts['versions']['halo_cm']}: use that one, or train again"
+        ) from error
     try:
         emulator.load_state_dict(tensors)
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,21 +15,25 @@ from halo_cm.errors import DataError
 from halo_cm.progress import progress
 from halo_cm.seeding import derive_seed
 
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import xarray as xr
 
-    from halo_cm.containers import FloatArray
+    from halo_cm.containers import FloatArray, IntArray
     from halo_cm.emulator import Emulator
 
     Maps = TypeVar("Maps", Tensor, FloatArray, xr.DataArray)
 
 #: Samples evaluated together, by device type: enough to keep it busy, little memory.
 DEVICE_BATCH = {"cpu": 32, "cuda": 256}
+#: Short batches are filled up to a multiple of this, with which kernels round alike.
+_EVEN_BATCH = 16
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def sample(
     model: Emulator,
     condition: Maps,
@@ -56,7 +61,8 @@ def sample(
         Shape (N, P) or (P,), in the order of ``model.geometry.parameter_names``; or a mapping from
         those names to numbers or arrays of shape (N,).
     seed
-        Fixes the result, whatever the device batches.
+        Fixes the result, whatever the device batches (bit by bit for the default ones on the same
+        machine; to rounding for others).
     halo_ids
         Non-negative integers of shape (N,), default 0 to N - 1. The noise of a sample depends on
         (seed, halo id, sample number) alone.
@@ -77,22 +83,28 @@ def sample(
     """
     maps = _as_maps(condition, model)
     numbers = as_parameters(parameters, len(maps), model.geometry.parameter_names)
-    if batch_size < 1:
-        raise DataError(f"batch_size must be at least 1 sample per condition, found {batch_size}")
-    ids = np.arange(len(maps)) if halo_ids is None else np.asarray(halo_ids)
-    if ids.shape != (len(maps),):
-        raise DataError(f"halo_ids has shape {ids.shape}, expected ({len(maps)},)")
+    ids = _check_ids(halo_ids, len(maps))
     n_steps = model.default_steps if n_sampling_steps is None else n_sampling_steps
-    size = device_batch_size or DEVICE_BATCH.get(model.device.type, 32)
+    model.levels(n_steps)  # explains what is wrong with the number of steps
+    size = (
+        DEVICE_BATCH.get(model.device.type, 32) if device_batch_size is None else device_batch_size
+    )
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("device_batch_size", size, 1),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise DataError(f"{name} must be at least {least}, found {value}")
     out = torch.empty(len(maps), batch_size, *model.field_shape(maps))
     jobs = [(i, j) for i in range(len(maps)) for j in range(batch_size)]
     with progress("sampling", len(jobs), show=len(jobs) * model.nfe(n_steps) > 4096) as task:
         for start in range(0, len(jobs), size):
             part = jobs[start : start + size]
-            # a short last batch is filled up: kernels round differently for other batch sizes
-            rows = [i for i, _ in part] + [part[-1][0]] * (size - len(part))
+            n_fill = min(size, -(-len(part) // _EVEN_BATCH) * _EVEN_BATCH) - len(part)
+            rows = [i for i, _ in part] + [part[-1][0]] * n_fill
             streams = [derive_seed(seed, "noise", int(ids[i]), j) for i, j in part]
-            streams += [streams[-1]] * (size - len(part))
+            streams += [streams[-1]] * n_fill
             noise = _noise(streams, model, model.field_shape(maps), n_steps)
             fields = model.generate(
                 maps[rows].to(model.device), numbers[rows].to(model.device), noise, n_steps
@@ -122,8 +134,9 @@ def as_parameters(parameters: Any, n: int, names: Sequence[str]) -> Tensor:
                 f"parameters: missing {missing or 'none'}, unknown {unknown or 'none'}; this model "
                 f"is conditioned on {wanted}"
             )
-        columns = [np.broadcast_to(np.asarray(parameters[name], float), (n,)) for name in names]
-        parameters = np.stack(columns, 1)
+        parameters = np.stack([_column(name, parameters[name], n) for name in names], 1)
+    if hasattr(parameters, "coords"):
+        _check_order(parameters, names)
     array = parameters.detach().cpu().numpy() if isinstance(parameters, Tensor) else parameters
     array = np.asarray(array, dtype=np.float32)
     if array.shape == (len(names),):
@@ -137,6 +150,34 @@ def as_parameters(parameters: Any, n: int, names: Sequence[str]) -> Tensor:
         column = names[int(np.argwhere(~np.isfinite(array))[0, 1])]
         raise DataError(f"parameters: {column} holds NaN or infinite values")
     return torch.from_numpy(np.array(array))
+
+
+def _column(name: str, values: Any, n: int) -> FloatArray:
+    column = np.asarray(values, dtype=np.float64)
+    if column.shape not in ((), (n,)):
+        raise DataError(f"parameters: {name} has shape {column.shape}, expected a number or ({n},)")
+    return np.broadcast_to(column, (n,))
+
+
+def _check_ids(halo_ids: Any, n: int) -> IntArray:
+    ids = np.arange(n) if halo_ids is None else np.asarray(halo_ids)
+    if ids.shape != (n,):
+        raise DataError(f"halo_ids has shape {ids.shape}, expected ({n},)")
+    if not np.issubdtype(ids.dtype, np.integer) or (n and ids.min() < 0):
+        raise DataError("halo_ids must be integers that are not negative: they name the noise")
+    return ids
+
+
+def _check_order(parameters: xr.DataArray, names: Sequence[str]) -> None:
+    """A labelled array must be labelled as the model expects."""
+    if "parameter" not in parameters.coords:
+        return
+    found = [str(name) for name in parameters.coords["parameter"].values]
+    if found != list(names):
+        raise DataError(
+            f"parameters are ordered {', '.join(found)}, but the model expects {', '.join(names)}: "
+            "select them with .sel(parameter=[...])"
+        )
 
 
 def _as_maps(condition: Any, model: Emulator) -> Tensor:
@@ -155,6 +196,15 @@ def _as_maps(condition: Any, model: Emulator) -> Tensor:
             f"multiple of {stride} (the model was trained at {model.geometry.n_pixels})"
         )
     check_mass(array, "condition")
+    trained = model.geometry.n_pixels
+    if array.shape[2] != trained or array.shape[3] != trained:
+        logger.warning(
+            "condition maps are %d x %d pixels, the model was trained at %d: their pixels must "
+            "have the same width, %.4g Mpc/h",
+            *array.shape[2:],
+            trained,
+            model.geometry.cell_size,
+        )
     return torch.from_numpy(np.ascontiguousarray(array))
 
 

@@ -19,6 +19,8 @@ def seed_sequence(*words: int | str) -> np.random.SeedSequence:
     ----------
     *words
         Non-negative integers and strings that name the stream, for example ``(seed, "halo", 3)``.
+        Families of streams are told apart by a string at a fixed place; integers beside it stay
+        below 2^32 and are not left out, since trailing zeros do not count.
     """
     entropy = [_as_integer(word) for word in words]
     return np.random.SeedSequence(entropy)

@@ -91,3 +91,22 @@ def test_weights_of_another_network_are_refused(saved):
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(CheckpointError, match="do not fit the network"):
         ModelManager.load(path)
+
+
+def test_the_sampling_of_the_config_is_used(saved):
+    path, _ = saved
+    sampling = {"n_sampling_steps": 2, "levels": {"2": [1.5], "4": [4.0, 1.0, 0.25]}}
+    config = make_config(output=path.parents[1], sampling=sampling)
+    _, model = ModelManager.initialize(config, skip_data_loading=True)
+    assert model.default_steps == 2 and model.levels(2).tolist() == [80.0, 1.5]
+
+
+def test_an_outdated_description_is_explained(saved):
+    path, _ = saved
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(file.metadata()["halo_cm"])
+    header["config"]["network"]["width"] = 3
+    save_file(tensors, path, metadata={"halo_cm": json.dumps(header)})
+    with pytest.raises(CheckpointError, match="does not know"):
+        ModelManager.load(path)

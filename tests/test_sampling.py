@@ -89,8 +89,19 @@ def test_default_steps_come_from_the_config(emulator, cutouts):
         ({"condition": np.full((5, 4, 16, 16), np.nan)}, DataError, "NaN or infinite"),
         ({"condition": -np.ones((5, 4, 16, 16))}, DataError, "must not be negative"),
         ({"n_sampling_steps": 3}, ConfigError, "noise levels for 1, 2, 4 steps"),
-        ({"batch_size": 0}, DataError, "at least 1 sample"),
+        ({"batch_size": 0}, DataError, "batch_size must be at least 1"),
         ({"halo_ids": [1, 2]}, DataError, r"halo_ids has shape \(2,\)"),
+        ({"halo_ids": [0.2, 0.7, 1, 2, 3]}, DataError, "halo_ids must be integers"),
+        ({"device_batch_size": -1}, DataError, "device_batch_size must be at least 1"),
+        ({"device_batch_size": 0}, DataError, "device_batch_size must be at least 1"),
+        ({"seed": -1}, DataError, "seed must be at least 0"),
+        ({"n_sampling_steps": 0}, ConfigError, "at least 1 for a consistency sampler"),
+        (
+            {"parameters": {"Omega_m": 0.3, "sigma_8": [1, 2]}},
+            DataError,
+            r"sigma_8 has shape \(2,\)",
+        ),
+        ({"parameters": np.full((5, 2), 0.01)}, DataError, "Omega_m = 0.01 must exceed Omega_b"),
     ],
 )
 def test_bad_input_is_explained(emulator, cutouts, change, error, message):
@@ -115,3 +126,28 @@ def test_posterior_mean_averages_over_noise(emulator, cutouts):
     again = emulator.posterior_mean(condition, parameters, iter(noise.flip(0)))
     torch.testing.assert_close(mean, again, rtol=1e-3, atol=1e4)
     assert mean.shape == (5, 3, 16, 16) and (mean >= 0).all()
+
+
+def test_labelled_parameters_must_be_in_order(emulator, cutouts):
+    names = list(emulator.geometry.parameter_names)
+    array = xr.DataArray(
+        cutouts.parameters, dims=("cutout", "parameter"), coords={"parameter": names}
+    )
+    expected = draw(emulator, cutouts)
+    assert np.array_equal(draw(emulator, cutouts, parameters=array), expected)
+    with pytest.raises(DataError, match="ordered sigma_8, Omega_m, but the model expects Omega_m"):
+        draw(emulator, cutouts, parameters=array.isel(parameter=[1, 0]))
+
+
+def test_samples_can_enter_a_graph(emulator, cutouts):
+    fields = draw(emulator, cutouts, condition=torch.from_numpy(cutouts.condition))
+    weight = torch.ones((), requires_grad=True)
+    (weight * fields).sum().backward()
+    assert weight.grad is not None
+
+
+def test_another_size_than_the_trained_one_is_said(emulator, caplog):
+    wide = make_cutouts(n=1, side=32)
+    with caplog.at_level("WARNING", logger="halo_cm"):
+        draw(emulator, wide, parameters=wide.parameters)
+    assert "32 x 32 pixels, the model was trained at 16" in caplog.text

@@ -143,7 +143,20 @@ class Normalization(nn.Module):
         return (self._log(condition) - mean) / std
 
     def encode_parameters(self, parameters: Tensor) -> Tensor:
-        """Normalised parameters (B, P)."""
+        """Normalised parameters (B, P).
+
+        Raises
+        ------
+        DataError
+            If Omega_m does not exceed Omega_b.
+        """
+        lowest = parameters[:, self._omega_m].min() if len(parameters) else torch.inf
+        if lowest <= self.geometry.omega_b:
+            raise DataError(
+                f"parameters: Omega_m = {float(lowest):.4g} must exceed Omega_b = "
+                f"{self.geometry.omega_b:.4g}; are the columns in the order "
+                f"{', '.join(self.geometry.parameter_names)}?"
+            )
         return (parameters - self.parameter_mean) / self.parameter_std
 
     def encode(self, target: Tensor, condition: Tensor, parameters: Tensor, rows: Tensor) -> Batch:
@@ -173,9 +186,8 @@ class Normalization(nn.Module):
         low, high = _over_pixels(self.target_low), _over_pixels(self.target_high)
         y = torch.clamp(x, low, high) * _over_pixels(self.target_std)
         y = y + _over_pixels(self.target_mean)
-        m0, baseline = self.config.mass_floor, self._baseline(condition, parameters)
-        exponent = torch.cat([y[:, :2] + baseline, torch.zeros_like(y[:, :1])], 1)
-        smooth = m0 * (10 ** exponent[:, :2] - 1).clamp(min=0)
+        m0 = self.config.mass_floor
+        smooth = m0 * (10 ** (y[:, :2] + self._baseline(condition, parameters)) - 1).clamp(min=0)
         star = m0 * y[:, 2:].clamp(min=0) ** (1 / self.config.star_exponent)
         return torch.cat([smooth, torch.where(star >= self.config.star_threshold, star, 0.0)], 1)
 
