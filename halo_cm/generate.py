@@ -44,7 +44,6 @@ from halo_cm.data.cutouts import read_geometry
 from halo_cm.errors import ConfigError
 from halo_cm.generation.catalogue import (
     check_geometry,
-    file_sha256,
     fingerprint,
     read_catalogue,
     read_maps,
@@ -54,7 +53,7 @@ from halo_cm.generation.shards import Shard, resolve_shard
 from halo_cm.generation.store import Store, make_template, open_or_create
 from halo_cm.generation.workers import run_jobs
 from halo_cm.progress import progress
-from halo_cm.versions import installed
+from halo_cm.versions import file_sha256, installed
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.diffusion.denoiser import Denoiser, boundary_level
 from halo_cm.objectives.base import Step
 
 MEAN, STD = 0.5, 0.8
@@ -77,7 +77,7 @@ def train_on_gaussian(objective, *, n_steps=1500, batch_size=1024, seed=0, netwo
     network = network or PixelNetwork()
     average = copy.deepcopy(network)
     target = copy.deepcopy(network) if objective.uses_target else None
-    boundary = SIGMA_MIN if objective.boundary == "sigma_min" else 0.0
+    boundary = boundary_level(objective.sampler, SIGMA_MIN)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=lr)
     for step in range(n_steps):

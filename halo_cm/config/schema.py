@@ -203,7 +203,7 @@ class TrainingConfig(Section):
     """Cutouts per step over all processes."""
     processes: Count | Literal["auto"] = "auto"
     """Training processes; ``"auto"`` takes one per core, or one for a GPU."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16"] = "no"
     """Mixed precision of `accelerate`."""
     warmup_steps: Natural = 50
     """Steps over which the learning rate rises at the start of each phase."""

@@ -42,6 +42,11 @@ class Denoiser(nn.Module):
         return expand(s.c_skip, x) * x + expand(s.c_out, x) * prediction
 
 
+def boundary_level(sampler: str, sigma_min: float) -> float:
+    """Level at which D is the identity: sigma_min of a consistency map, 0 of a plain denoiser."""
+    return sigma_min if sampler == "consistency" else 0.0
+
+
 def expand(level: Tensor, like: Tensor) -> Tensor:
     """Append axes to a tensor of shape (B,) until it broadcasts against ``like``."""
     return level.view(-1, *[1] * (like.ndim - 1))

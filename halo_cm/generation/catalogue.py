@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,13 +128,4 @@ def fingerprint(catalogue: xr.Dataset) -> str:
         column = np.ascontiguousarray(catalogue[name].values)
         digest.update(f"{name} {column.dtype.str} {column.shape}".encode())
         digest.update(column.tobytes())
-    return digest.hexdigest()
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
     return digest.hexdigest()

@@ -66,8 +66,6 @@ class Objective(BaseModel):
 
     #: How samples are drawn from what this objective trains.
     sampler: ClassVar[Literal["heun", "consistency"]]
-    #: Level at which the denoiser is the identity: zero (plain denoiser) or sigma_min.
-    boundary: ClassVar[Literal["zero", "sigma_min"]]
     #: Whether a slow copy of the student is needed, see `target_decay`.
     uses_target: ClassVar[bool] = False
 

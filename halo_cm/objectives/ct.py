@@ -25,7 +25,6 @@ class ConsistencyTraining(Objective):
     """Settings and loss of consistency training."""
 
     sampler: ClassVar[Literal["heun", "consistency"]] = "consistency"
-    boundary: ClassVar[Literal["zero", "sigma_min"]] = "sigma_min"
     uses_target: ClassVar[bool] = True
 
     name: Literal["ct"] = "ct"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from halo_cm.diffusion.denoiser import expand
 from halo_cm.diffusion.levels import lognormal_levels, loguniform_levels, mix
+from halo_cm.errors import ConfigError
 from halo_cm.objectives.base import Objective, Step
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ class Denoising(Objective):
     """Settings and loss of denoising pre-training."""
 
     sampler: ClassVar[Literal["heun", "consistency"]] = "heun"
-    boundary: ClassVar[Literal["zero", "sigma_min"]] = "zero"
 
     name: Literal["denoising"] = "denoising"
     p_mean: float = Field(-0.5, description="mean of ln(sigma / sigma_data)")
@@ -49,6 +49,11 @@ class Denoising(Objective):
         The log-normal practically never reaches sigma_max, where every sampler starts; a share of
         the levels is drawn up to it.
         """
+        if self.high_from >= step.sigma_max:
+            raise ConfigError(
+                f"objective denoising: high_from = {self.high_from:g} must be below "
+                f"diffusion.sigma_max = {step.sigma_max:g}"
+            )
         mean = self.p_mean + math.log(step.denoiser.sigma_data)
         body = lognormal_levels(n, mean, self.p_std, step.sigma_min, step.sigma_max, step.generator)
         high = loguniform_levels(n, self.high_from, step.sigma_max, step.generator)

@@ -27,7 +27,6 @@ class EasyConsistencyTuning(Objective):
     """Settings and loss of easy consistency tuning."""
 
     sampler: ClassVar[Literal["heun", "consistency"]] = "consistency"
-    boundary: ClassVar[Literal["zero", "sigma_min"]] = "sigma_min"
 
     name: Literal["ect"] = "ect"
     p_mean: float = Field(0.0, description="mean of ln(t / sigma_data)")

@@ -35,7 +35,6 @@ class EnergyScore(Objective):
     """Settings and loss of energy-score tuning; a weight of 0 switches a group of features off."""
 
     sampler: ClassVar[Literal["heun", "consistency"]] = "consistency"
-    boundary: ClassVar[Literal["zero", "sigma_min"]] = "sigma_min"
 
     name: Literal["energy_score"] = "energy_score"
     pixel_weight: float = Field(1.0, ge=0, description="pixels, normalised and root-mass")

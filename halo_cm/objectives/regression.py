@@ -20,7 +20,6 @@ class Regression(Objective):
     """Settings and loss of the regression to the posterior mean."""
 
     sampler: ClassVar[Literal["heun", "consistency"]] = "consistency"
-    boundary: ClassVar[Literal["zero", "sigma_min"]] = "sigma_min"
 
     name: Literal["regression"] = "regression"
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import signal
 import socket
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, cast
 
 import torch
 
 from halo_cm import errors
 from halo_cm.verbosity import set_verbosity
 
-_ALREADY = "WORLD_SIZE"  # set by torchrun and by SLURM scripts that start every rank themselves
+_WORLD = "WORLD_SIZE"  # what accelerate reads; set by foreign launchers too
 
 
 def n_processes(requested: int | str, batch_sizes: list[int]) -> int:
-    """Processes to train with: as requested, or one per core that divides every batch.
+    """Processes to train with: as requested, or one per core (or GPU) that divides every batch.
 
     Parameters
     ----------
@@ -30,88 +36,113 @@ def n_processes(requested: int | str, batch_sizes: list[int]) -> int:
     if isinstance(requested, int):
         return requested
     if torch.cuda.is_available():
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(n for n in range(1, (cores or 1) + 1) if all(b % n == 0 for b in batch_sizes))
+        most = torch.cuda.device_count()
+    elif hasattr(os, "sched_getaffinity"):
+        most = len(os.sched_getaffinity(0))
+    else:
+        most = os.cpu_count() or 1
+    return max(n for n in range(1, most + 1) if all(b % n == 0 for b in batch_sizes))
+
+
+def refuse_foreign_launcher() -> None:
+    """Raise a `ConfigError` if torchrun or the like has started several of this process."""
+    if int(os.environ.get(_WORLD, "1")) > 1:
+        raise errors.ConfigError(
+            f"{_WORLD} = {os.environ[_WORLD]}: halo_cm starts its training processes itself; start "
+            "it once, without torchrun or accelerate launch, and set training.processes"
+        )
 
 
 def launch(function: Callable[..., None], arguments: tuple[Any, ...], processes: int) -> None:
     """Call ``function(*arguments)`` once in each of ``processes`` ranks and wait for all.
 
-    With one process, or under torchrun, it is called here. The ranks find each other through the
-    environment, as `accelerate` expects.
+    One process is this one. The ranks find each other through the environment, as `accelerate`
+    expects.
 
     Raises
     ------
     HaloCMError
         The first error of a rank.
     KeyboardInterrupt
-        If the ranks stopped on Ctrl-C.
+        If the ranks stopped on Ctrl-C or SIGTERM.
     """
-    if processes == 1 or _ALREADY in os.environ:
+    if processes == 1:
         function(*arguments)
         return
     context = multiprocessing.get_context("spawn")
     reports = context.SimpleQueue()
-    world = {_ALREADY: str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
-    world.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
+    world = {_WORLD: str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    level = logging.getLogger("halo_cm").level
     ranks = [
         context.Process(
-            target=_run_rank, args=(function, arguments, rank, world, reports), daemon=True
+            target=_run_rank,
+            args=(function, arguments, {**world, "RANK": str(rank)}, level, reports),
         )
         for rank in range(processes)
     ]
-    with _environment(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE"):
+    # a Ctrl-C while a rank still imports is kept for it until it can answer
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with _environment(threads), _interrupts_blocked():
         for process in ranks:
             process.start()
-    _wait(ranks, reports)
+    with _sigterm_forwarded(ranks):
+        _wait(ranks)
+    _raise_reported(ranks, reports)
 
 
 def _run_rank(
     function: Callable[..., None],
     arguments: tuple[Any, ...],
-    rank: int,
     world: dict[str, str],
+    level: int,
     reports: Any,
 ) -> None:
-    os.environ.update(world, RANK=str(rank), LOCAL_RANK=str(rank))
+    os.environ.update(world, LOCAL_RANK=world["RANK"])
     torch.set_num_threads(1)
-    set_verbosity("summary" if rank == 0 else "warning")
+    set_verbosity("summary" if world["RANK"] == "0" else "warning")
+    logging.getLogger("halo_cm").setLevel(max(level, logging.getLogger("halo_cm").level))
+    # other ranks may wait for one that fails, so each leaves without an orderly goodbye
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         function(*arguments)
-    except errors.HaloCMError as error:
-        reports.put((type(error).__name__, str(error)))
-        os._exit(1)  # the other ranks may wait for this one: no orderly goodbye
     except KeyboardInterrupt:
         reports.put(("KeyboardInterrupt", ""))
         os._exit(130)
+    except errors.HaloCMError as error:
+        reports.put((type(error).__name__, str(error)))
+        os._exit(1)
+    except RuntimeError:  # often only a broken connection to a rank that has failed
+        reports.put(("RuntimeError", traceback.format_exc()))
+        os._exit(1)
 
 
-def _wait(ranks: list[Any], reports: Any) -> None:
-    """Wait for all ranks; when one fails, stop the others."""
-    from multiprocessing.connection import wait
-
-    interrupted = False
+def _wait(ranks: list[SpawnProcess]) -> None:
+    """Wait for all ranks; when one fails, stop the others after a moment."""
     pending = {process.sentinel: process for process in ranks}
     while pending:
         try:
             for sentinel in wait(list(pending)):
-                process = pending.pop(sentinel)
+                process = pending.pop(cast("int", sentinel))
                 process.join()
                 if process.exitcode != 0:
                     for other in pending.values():
                         other.join(timeout=10)
-                        other.terminate()
+                        other.kill()
         except KeyboardInterrupt:
             # the ranks got the signal too: they save their state and leave by themselves
-            interrupted = True
-    if not reports.empty():
-        name, message = reports.get()
-        if name == "KeyboardInterrupt":
-            raise KeyboardInterrupt
-        raise getattr(errors, name)(message)
-    if interrupted:
+            continue
+
+
+def _raise_reported(ranks: list[SpawnProcess], reports: Any) -> None:
+    found = []
+    while not reports.empty():
+        found.append(reports.get())
+    if any(name == "KeyboardInterrupt" for name, _ in found):
         raise KeyboardInterrupt
+    for name, message in sorted(found, key=lambda report: report[0] == "RuntimeError"):
+        if name == "RuntimeError":
+            raise errors.TrainingError(f"a training process failed:\n{message}")
+        raise getattr(errors, name)(message)
     failed = [process.exitcode for process in ranks if process.exitcode]
     if failed:
         raise errors.TrainingError(
@@ -121,7 +152,7 @@ def _wait(ranks: list[Any], reports: Any) -> None:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(variables: dict[str, str]) -> Iterator[None]:
     """Environment variables for the children that are started inside the block."""
     old = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -133,6 +164,34 @@ def _environment(**variables: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Ctrl-C waits until the block ends, and in children until they ask for it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _sigterm_forwarded(ranks: list[SpawnProcess]) -> Iterator[None]:
+    """A batch system ends a job with SIGTERM to this process: the ranks save their state."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def forward(*_: Any) -> None:
+        for process in ranks:
+            process.terminate()
+
+    before = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _free_port() -> str:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from halo_cm.atomic import explain_os_errors
+from halo_cm.atomic import explain_os_errors, write_text
 from halo_cm.errors import ConfigError
 
 
@@ -45,13 +45,10 @@ class TrainingLog:
         """Forget records at or after ``step`` of phase ``phase_index``."""
         if not self._path.exists():
             return
-        kept = [
-            line
-            for line in self._path.read_text().splitlines()
-            if _position(line) < (phase_index, step)
-        ]
-        with explain_os_errors(self._path):
-            self._path.write_text("".join(line + "\n" for line in kept))
+        *whole, last = self._path.read_text().splitlines() or [""]
+        whole += [last] if _is_json(last) else []  # a killed job may leave a cut-off line
+        kept = [line for line in whole if _position(line) < (phase_index, step)]
+        write_text(self._path, "".join(line + "\n" for line in kept))
 
     def write(self, record: dict[str, Any], global_step: int) -> None:
         """Append one record (numbers and strings; one level of nesting)."""
@@ -65,6 +62,14 @@ class TrainingLog:
         """Flush what is buffered."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
 
 
 def _position(line: str) -> tuple[int, int]:

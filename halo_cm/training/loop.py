@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import multiprocessing
 import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from halo_cm.config.objective import resolve_objective
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.data.dataset import TrainingData, batch_rows
 from halo_cm.data.normalize import Normalization
-from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.diffusion.denoiser import Denoiser, boundary_level
 from halo_cm.emulator import Emulator
 from halo_cm.errors import TrainingError
 from halo_cm.manager import save_emulator
@@ -138,7 +139,7 @@ class Trainer:
         config = self.config.training.phases[index]
         objective = resolve_objective(config.objective)
         batch_size = self.config.training.batch_size_of(config)
-        boundary = self.config.diffusion.sigma_min if objective.boundary == "sigma_min" else 0.0
+        boundary = boundary_level(objective.sampler, self.config.diffusion.sigma_min)
         for emulator in (self.emulator, self.average):
             emulator.sampler, emulator.denoiser.boundary = objective.sampler, boundary
         target = copy.deepcopy(self.network) if objective.uses_target else None
@@ -165,10 +166,11 @@ class Trainer:
                 done = step + 1
                 if done % phase.validate_every == 0 and done < phase.n_steps:
                     self._validate(phase, step)
-                if self._should_stop(step) or (done % every == 0 and done < phase.n_steps):
+                stop = self._should_stop(step)
+                if stop or (done % every == 0 and done < phase.n_steps):
                     self._save_state(phase, done)
-                    if self.stop_asked:
-                        raise KeyboardInterrupt
+                if stop:
+                    raise KeyboardInterrupt
         self._end(phase)
 
     def _step(self, phase: Phase, step: int, task: Task) -> None:
@@ -179,13 +181,13 @@ class Trainer:
         mine = slice(self.rank, None, self.n_ranks)
         batch = self.data.batch(rows[mine], symmetries[mine])
         stream = derive_seed(seed, "step", phase.index, step, self.rank)
-        torch.manual_seed(stream)  # dropout
+        torch.manual_seed(derive_seed(stream, "dropout"))
         rate = learning_rate(phase.config, config.warmup_steps, step, phase.n_steps)
         for group in phase.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        with self.accelerator.autocast():
-            loss = phase.objective.loss(self._context(phase, step, stream), batch)
+        # the prepared student casts its own inputs; losses and features stay in float32
+        loss = phase.objective.loss(self._context(phase, step, stream), batch)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(phase.student.parameters(), config.gradient_clip)
         self._check_finite(phase, step, loss, norm, batch)
@@ -195,6 +197,7 @@ class Trainer:
         self.global_step += 1
         if step % config.log_every == 0:
             self._log_step(phase, step, loss, task)
+        task.advance()
 
     def _context(self, phase: Phase, step: int, stream: int) -> Step:
         denoiser, diffusion = self.emulator.denoiser, self.config.diffusion
@@ -243,7 +246,6 @@ class Trainer:
             record["learning_rate"] = phase.optimizer.param_groups[0]["lr"]
             record["images"] = (step + 1) * phase.batch_size
             self.log.write(record, self.global_step)
-        task.advance(min(self.config.training.log_every, phase.n_steps - step))
 
     def _validate(self, phase: Phase, step: int) -> None:
         """Score the averaged weights; keep them as the model of the run if they are the best."""
@@ -272,8 +274,11 @@ class Trainer:
 
     def _should_stop(self, step: int) -> bool:
         """Whether any rank was asked to stop; ranks agree every few steps."""
-        if self.n_ranks == 1 or step % self.config.training.log_every:
-            return self.stop_asked and self.n_ranks == 1
+        self.stop_asked |= _is_orphan()
+        if self.n_ranks == 1:
+            return self.stop_asked
+        if step % self.config.training.log_every:
+            return False
         flag = torch.tensor(float(self.stop_asked), device=self.accelerator.device)
         self.stop_asked = bool(self.accelerator.reduce(flag, "sum") > 0)
         return self.stop_asked
@@ -301,6 +306,12 @@ class Trainer:
         config = self.config.validation
         cutouts = read_cutouts(self.config.data.path, "validation")
         return Validator(cutouts, config.n_cutouts, config.n_members, self.config.seed)
+
+
+def _is_orphan() -> bool:
+    """Whether the process that started this rank is gone."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
 
 
 @contextmanager

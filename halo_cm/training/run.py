@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from halo_cm.training.launch import launch, n_processes
+from halo_cm.training import state as training_state
+from halo_cm.training.launch import launch, n_processes, refuse_foreign_launcher
 from halo_cm.training.loop import train_rank
 from halo_cm.training.run_folder import RunFolder
 
@@ -39,17 +40,27 @@ def train(config: Config, *, resume: bool = False) -> RunFolder:
     KeyboardInterrupt
         After Ctrl-C; the state is saved.
     """
+    refuse_foreign_launcher()
     folder = RunFolder(config)
-    folder.open(resume=resume)
-    if folder.finished:
-        logger.info("reusing the trained model %s", folder.model)
-        return folder
-    settings = config.training
-    batch_sizes = [settings.batch_size_of(phase) for phase in settings.phases]
-    processes = n_processes(settings.processes, batch_sizes)
-    logger.info("training %s with %d process(es) into %s", config.name, processes, folder.path)
-    launch(_train_with_keywords, (config, resume), processes)
+    with folder.lock():
+        folder.open(resume=resume)
+        if folder.finished:
+            logger.info("reusing the trained model %s", folder.model)
+            return folder
+        processes = _processes(config, folder, resume=resume)
+        logger.info("training %s with %d process(es) into %s", config.name, processes, folder.path)
+        launch(_train_with_keywords, (config, resume), processes)
     return folder
+
+
+def _processes(config: Config, folder: RunFolder, *, resume: bool) -> int:
+    """As many as the run was started with, if it is continued: their noise belongs to it."""
+    settings = config.training
+    state = training_state.load(folder.state) if resume else None
+    if state is not None and settings.processes == "auto":
+        return state.position.n_ranks
+    batch_sizes = [settings.batch_size_of(phase) for phase in settings.phases]
+    return n_processes(settings.processes, batch_sizes)
 
 
 def _train_with_keywords(config: Config, resume: bool) -> None:

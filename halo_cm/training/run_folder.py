@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halo_cm.atomic import write_json
+from halo_cm.atomic import explain_os_errors, write_json
+from halo_cm.data.cutouts import read_geometry
 from halo_cm.errors import CheckpointError
+from halo_cm.versions import file_sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from halo_cm.config.schema import Config
 
 #: Parts of the config that do not change what is trained.
-_FREE = ("benchmark", "output", "sampling")
+_FREE = {"benchmark": True, "output": True}
+_FREE_IN_TRAINING = {
+    "processes": True,
+    "log_every": True,
+    "checkpoint_every": True,
+    "tensorboard": True,
+}
 
 
 class RunFolder:
@@ -26,7 +37,7 @@ class RunFolder:
     """
 
     def __init__(self, config: Config) -> None:
-        self.config, self.path = config, Path(config.output) / config.name
+        self.config, self.path = config, config.run_folder
         self.model = self.path / "model.safetensors"
         self.state = self.path / "state.safetensors"
         self.log = self.path / "log.jsonl"
@@ -67,6 +78,32 @@ class RunFolder:
                 "another folder with --out"
             )
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training here at the same time.
+
+        Raises
+        ------
+        CheckpointError
+            If one does.
+        """
+        import fcntl
+
+        with explain_os_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CheckpointError(
+                    f"another process is training in {self.path}: wait for it, or choose another "
+                    "folder with --out"
+                ) from error
+            for leftover in self.path.glob("**/.*.tmp"):
+                leftover.unlink(missing_ok=True)  # of a process that was killed
+            yield
+
     def finish(self) -> None:
         """Mark the run as trained to its end."""
         self._write(finished=True)
@@ -77,8 +114,15 @@ class RunFolder:
         write_json(self._facts, {"finished": finished, "config": self._relevant()})
 
     def _relevant(self) -> dict[str, Any]:
-        content = self.config.model_dump(mode="json")
-        return {key: value for key, value in content.items() if key not in _FREE}
+        free: dict[str, Any] = {**_FREE, "training": _FREE_IN_TRAINING}
+        content = self.config.model_dump(mode="json", exclude=free)
+        return {**content, "data": {**content["data"], "fingerprint": self._data_fingerprint()}}
+
+    def _data_fingerprint(self) -> str:
+        """What the cutouts are: the embedded universe's own fingerprint, else of all bytes."""
+        path = self.config.data.path
+        own = read_geometry(path).provenance.get("fingerprint")
+        return str(own) if own else file_sha256(path)
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

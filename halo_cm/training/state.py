@@ -91,4 +91,10 @@ def load(path: Path) -> TrainingState | None:
         return None
     facts, tensors = read_tensors(path, _KIND)
     names = Position.__dataclass_fields__
+    missing = [name for name in names if name not in facts]
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {', '.join(missing)}: another version of halo_cm wrote it; continue "
+            "with that version, or train into another folder"
+        )
     return TrainingState(Position(**{name: facts[name] for name in names}), tensors)

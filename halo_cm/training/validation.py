@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from halo_cm.errors import DataError
 from halo_cm.sampling import sample
 from halo_cm.statistics.calibration import crps_fair
 from halo_cm.statistics.features import field_features
@@ -69,6 +70,12 @@ class Validator:
         self._n_members, self._seed = n_members, seed
         self._width = cutouts.geometry.field_of_view
         self._true_power = self._power(self._truth)
+        if not (self._true_power > 0).all():
+            empty = np.argwhere(self._true_power <= 0)[0, 0]
+            raise DataError(
+                f"the validation cutouts hold no structure in {cutouts.geometry.channels[empty]}: "
+                "no model can be chosen by its power spectrum: use more validation cutouts"
+            )
         self._true_features = field_features(self._truth, self._width)
 
     def score(self, emulator: Emulator, n_steps: int | None = None) -> ValidationScore:

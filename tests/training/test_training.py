@@ -12,13 +12,15 @@ import torch
 from builders import make_config, make_cutouts, merge
 
 from halo_cm.data.cutouts import write_cutouts
-from halo_cm.errors import CheckpointError, TrainingError
+from halo_cm.errors import CheckpointError, ConfigError, TrainingError
 from halo_cm.manager import ModelManager
 from halo_cm.objectives.ect import EasyConsistencyTuning
 from halo_cm.training import loop
+from halo_cm.training import state as training_state
 from halo_cm.training.checkpoint import read_tensors
 from halo_cm.training.ema import ema_decay
-from halo_cm.training.run import train
+from halo_cm.training.run import _processes, train
+from halo_cm.training.run_folder import RunFolder
 from halo_cm.training.schedule import learning_rate
 
 
@@ -115,6 +117,55 @@ def test_a_killed_run_continues_from_its_last_checkpoint(finished, data, tmp_pat
         train(config)
     monkeypatch.setattr(loop.Trainer, "_step", original)
     assert_equal_weights(train(config, resume=True).model, finished.model)
+
+
+def test_a_cut_off_line_of_the_log_is_dropped_on_resuming(data, tmp_path, monkeypatch):
+    """What a kill or a full disk leaves of the line that was being written."""
+    config = make_config(data, tmp_path)
+    original = loop.Trainer._step
+
+    def interrupting(self, phase, step, task):
+        original(self, phase, step, task)
+        if (phase.index, step) == (0, 7):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop.Trainer, "_step", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(loop.Trainer, "_step", original)
+    log = tmp_path / "tiny" / "log.jsonl"
+    log.write_text(log.read_text() + '{"time": 1, "phase": "den')
+    assert all("loss" in r or "validation" in r for r in records(train(config, resume=True)))
+
+
+def test_two_trainings_in_one_folder_are_refused(data, tmp_path):
+    config = make_config(data, tmp_path)
+    with RunFolder(config).lock(), pytest.raises(CheckpointError, match="another process"):
+        train(config)
+
+
+def test_other_data_under_the_same_name_are_noticed(data, tmp_path):
+    path = tmp_path / "haloes.h5"
+    path.write_bytes(data.read_bytes())
+    train(make_config(path, tmp_path))
+    write_cutouts(path, merge(*(make_cutouts(n=24, seed=s + 9, split=s) for s in range(3))))
+    with pytest.raises(CheckpointError, match=r"data.fingerprint: \w+ there, \w+ now"):
+        train(make_config(path, tmp_path))
+
+
+def test_a_foreign_launcher_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE = 4.*training.processes"):
+        train(make_config(data, tmp_path))
+
+
+def test_auto_continues_with_the_processes_of_the_run(data, tmp_path, monkeypatch):
+    config = make_config(data, tmp_path, training={"processes": "auto"})
+    position = training_state.Position(0, 3, 3, None, 4)
+    folder = RunFolder(config)
+    training_state.save(folder.state, position, {}, torch.optim.AdamW([torch.zeros(1)]))
+    assert _processes(config, folder, resume=True) == 4
+    assert _processes(config, folder, resume=False) <= (os.cpu_count() or 1)
 
 
 def test_a_finished_run_is_reused(finished, data, caplog):
