@@ -20,13 +20,15 @@ from halo_cm.benchmark import (
     stellar_fraction,
 )
 from halo_cm.data.cutouts import read_cutouts, read_geometry
+from halo_cm.data.splits import check_splits, has_realization
 from halo_cm.errors import DataError
-from halo_cm.generation.catalogue import file_sha256
 from halo_cm.manager import ModelManager
-from halo_cm.report import write_report
+from halo_cm.report import FIGURES, write_report
 from halo_cm.sampling import DEVICE_BATCH, sample
+from halo_cm.training.launch import refuse_foreign_launcher
 from halo_cm.training.run import train
 from halo_cm.universe.simulate import simulate
+from halo_cm.versions import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,7 @@ def run(config: Config, *, resume: bool = False) -> Summary:
     Summary
         Figures of merit on the unseen boxes; the report is in ``<output>/<name>/report``.
     """
+    refuse_foreign_launcher()
     prepare_data(config)
     folder = train(config, resume=resume)
     return benchmark_run(config, folder, reuse=True)
@@ -78,12 +81,13 @@ def prepare_data(config: Config) -> Path:
     """
     path, universe = Path(config.data.path), config.data.universe
     if universe is not None:
-        return simulate(universe, path)
-    if not path.is_file():
+        path = simulate(universe, path)
+    elif not path.is_file():
         raise DataError(
             f"{path} does not exist, and the config has no [data.universe] to simulate it from: "
             "give a cutout file with --data, or a preset"
         )
+    check_splits(path)
     return path
 
 
@@ -108,15 +112,18 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
         return found
     test = read_cutouts(path, "test")
     chosen = spread_over_haloes(test, settings.n_cutouts, config.seed)
-    redraw = read_cutouts(path, "test", realization=1)
     model = _load(folder.model)
+    model.use_sampling(config.sampling)
     rows = [_model_row(config.name, model, n) for n in _step_counts(config, model)]
-    rows += _denoiser_rows(config, folder)
+    denoiser_rows = _denoiser_rows(config, folder)
+    if not denoiser_rows:
+        logger.info("no denoising phase: the report has no posterior mean and no many-step row")
+    rows += denoiser_rows
     rows.append(copied_input(stellar_fraction(read_cutouts(path, "train"))))
     benchmark = evaluate(
         rows,
         chosen,
-        redraw if len(redraw) else None,
+        _second_draws(path, chosen),
         members=settings.n_members,
         seed=config.seed,
         settings=Settings(),
@@ -124,6 +131,20 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     )
     write_report(folder.report, benchmark, shown=rows[0].label, training_log=folder.log)
     return benchmark.summary
+
+
+def _second_draws(path: Path, cutouts: Cutouts) -> Cutouts | None:
+    """Independent draws of the truth, if the file has one for every cutout."""
+    drawn = read_cutouts(path, "test", 1) if has_realization(path, "test", 1) else None
+    if drawn is None or not _identities(cutouts) <= _identities(drawn):
+        logger.info("%s holds no second draws of the truth: no floor truth against truth", path)
+        return None
+    return drawn
+
+
+def _identities(cutouts: Cutouts) -> set[tuple[int, ...]]:
+    columns = (cutouts.box, cutouts.halo, cutouts.axis, cutouts.draw)
+    return set(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _inputs(config: Config, folder: RunFolder, geometry: Geometry) -> dict[str, Any]:
@@ -138,10 +159,12 @@ def _inputs(config: Config, folder: RunFolder, geometry: Geometry) -> dict[str, 
 
 
 def _earlier_summary(folder: RunFolder, inputs: dict[str, Any]) -> Summary | None:
-    path = folder.report / "summary.json"
-    if not path.is_file():
+    if not all((folder.report / name).is_file() for name in FIGURES):
         return None
-    summary = read_summary(path)
+    try:
+        summary = read_summary(folder.report / "summary.json")
+    except DataError:
+        return None  # none yet, or of another version: it is made anew
     return summary if summary.provenance.get("inputs") == inputs else None
 
 

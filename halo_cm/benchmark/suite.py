@@ -47,7 +47,7 @@ class Settings:
 
     n_resamples: int = 1000
     fields_at_once: int = 64
-    timing_fields: int = 16
+    timing_fields: int = 32
     timing_repeats: int = 3
     gallery_fields: int = 4
     gallery_members: int = 2

@@ -105,7 +105,8 @@ class Summary:
         The models, in the order they were given.
     floors
         By name, what a good model must beat, and ``"truth_vs_truth"``, an independent draw of the
-        truth at the same haloes, which none can beat.
+        truth at the same haloes. No model has a lower expected CRPS; its P(k), of one draw a halo,
+        is noisier than that of a model with several samples.
     settings, provenance
         Settings of the statistics; command, versions, hardware and data.
     """

@@ -16,6 +16,8 @@ from halo_cm.report.training_log import read_training_log
 
 logger = logging.getLogger(__name__)
 
+FIGURES = ("power.png", "fields.png", "training.png")
+
 
 def write_report(
     folder: str | os.PathLike[str],
@@ -24,7 +26,7 @@ def write_report(
     shown: str | None = None,
     training_log: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
-    """Write summary.json, summary.md, power.png, fields.png and training.png.
+    """Write power.png, fields.png, training.png, summary.md and, last, summary.json.
 
     Parameters
     ----------
@@ -54,13 +56,14 @@ def write_report(
     if not summary.rows:
         raise DataError("the benchmark holds no model to report on, only floors")
     label = summary.rows[0].label if shown is None else shown
-    written = [folder / "summary.json", folder / "summary.md"]
-    write_json(written[0], summary.as_dict())
-    write_text(written[1], markdown_table(summary))
-    written.append(save_figure(power_figure(summary), folder / "power.png"))
+    written = [save_figure(power_figure(summary), folder / "power.png")]
     written.append(save_figure(fields_figure(benchmark.gallery, label), folder / "fields.png"))
     if training_log is not None:
         phases = read_training_log(Path(training_log))
         written.append(save_figure(training_figure(phases), folder / "training.png"))
+    written += [folder / "summary.md", folder / "summary.json"]
+    write_text(written[-2], markdown_table(summary))
+    # the last file: with it, the report is whole
+    write_json(written[-1], summary.as_dict())
     logger.info("report: %s", folder)
     return written

@@ -151,23 +151,28 @@ def test_write_report(benchmark_result, tmp_path, log_lines) -> None:
     log.write_text("".join(json.dumps(line) + "\n" for line in log_lines))
     written = write_report(tmp_path / "report", benchmark_result, training_log=log)
     assert [path.name for path in written] == [
-        "summary.json",
-        "summary.md",
         "power.png",
         "fields.png",
         "training.png",
+        "summary.md",
+        "summary.json",
     ]
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(
         path.name for path in written
     )
-    for path in written[2:]:
+    for path in written[:3]:
         assert path.read_bytes().startswith(b"\x89PNG")
-    assert read_summary(written[0]) == benchmark_result.summary
+    assert read_summary(written[-1]) == benchmark_result.summary
 
 
 def test_a_report_without_a_training(benchmark_result, tmp_path) -> None:
     written = write_report(tmp_path, benchmark_result)
-    assert [path.name for path in written][-1] == "fields.png"
+    assert [path.name for path in written] == [
+        "power.png",
+        "fields.png",
+        "summary.md",
+        "summary.json",
+    ]
 
 
 def test_a_benchmark_of_floors_alone_is_refused(benchmark_result, tmp_path) -> None:
@@ -179,5 +184,5 @@ def test_a_benchmark_of_floors_alone_is_refused(benchmark_result, tmp_path) -> N
 
 def test_an_unwritable_folder_is_explained(benchmark_result, tmp_path) -> None:
     (tmp_path / "report").write_text("a file, not a folder")
-    with pytest.raises(OutputError, match=r"summary\.json"):
+    with pytest.raises(OutputError, match=r"power\.png"):
         write_report(tmp_path / "report", benchmark_result)

@@ -1,0 +1,44 @@
+"""What the rows of a cutout file are for, looked up without reading its maps."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import numpy as np
+
+from halo_cm.containers import SPLITS
+from halo_cm.data.cutouts import open_cutouts
+from halo_cm.errors import DataError
+
+
+def check_splits(path: str | PathLike[str]) -> None:
+    """Check that no box is in two splits: a model must be tested on boxes that it never saw.
+
+    Raises
+    ------
+    DataError
+        If a box is, or a split is none of `SPLITS`; the message names it.
+    """
+    with open_cutouts(path) as file:
+        boxes, splits = file.column("box"), file.column("split")
+    unknown = sorted(set(splits.tolist()) - set(range(len(SPLITS))))
+    if unknown:
+        raise DataError(
+            f"{path}: split holds {unknown[0]}, expected 0 to {len(SPLITS) - 1} "
+            f"({', '.join(SPLITS)})"
+        )
+    for box in np.unique(boxes):
+        found = np.unique(splits[boxes == box])
+        if len(found) > 1:
+            names = " and ".join(SPLITS[split] for split in found)
+            raise DataError(
+                f"{path}: box {box} is in the splits {names}; give all cutouts of a box the same "
+                "split, or models are tested on structures that they were trained on"
+            )
+
+
+def has_realization(path: str | PathLike[str], split: str, realization: int) -> bool:
+    """Whether a split holds draws with this number."""
+    with open_cutouts(path) as file:
+        chosen = file.column("split") == SPLITS.index(split)
+        return bool((file.column("realization")[chosen] == realization).any())

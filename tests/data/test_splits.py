@@ -1,0 +1,33 @@
+"""Boxes belong to one split; repeated draws are found without reading maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from builders import make_cutouts, merge
+
+from halo_cm.data.cutouts import write_cutouts
+from halo_cm.data.splits import check_splits, has_realization
+from halo_cm.errors import DataError
+
+
+def test_boxes_of_one_split_each_are_accepted(tmp_path):
+    path = tmp_path / "haloes.h5"
+    write_cutouts(path, merge(*(make_cutouts(n=4, seed=s, split=s) for s in range(3))))
+    check_splits(path)
+    assert has_realization(path, "test", 0) and not has_realization(path, "test", 1)
+
+
+def test_a_box_in_two_splits_is_named(tmp_path):
+    first, second = make_cutouts(n=4), make_cutouts(n=4, split=2)
+    write_cutouts(tmp_path / "h.h5", merge(first, replace(second, box=first.box)))
+    with pytest.raises(DataError, match="box 0 is in the splits train and test"):
+        check_splits(tmp_path / "h.h5")
+
+
+def test_an_unknown_split_is_named(tmp_path):
+    cutouts = make_cutouts(n=4)
+    write_cutouts(tmp_path / "h.h5", replace(cutouts, split=cutouts.split + 5))
+    with pytest.raises(DataError, match="split holds 5, expected 0 to 2"):
+        check_splits(tmp_path / "h.h5")

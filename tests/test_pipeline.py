@@ -1,0 +1,54 @@
+"""The main job on a file of the user's, and what is reused when it is run again."""
+
+from __future__ import annotations
+
+import pytest
+
+from halo_cm import pipeline
+from halo_cm.config.loader import ConfigLoader
+from halo_cm.data.cutouts import read_cutouts, write_cutouts
+from halo_cm.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def own_run(trained_run, tmp_path_factory):
+    """A short run on a file with one draw of each halo, as a real simulation has."""
+    folder = tmp_path_factory.mktemp("own")
+    write_cutouts(folder / "own.h5", read_cutouts(trained_run.data))
+    phases = [{"objective": {"name": "energy_score"}, "steps": 4}]
+    config = ConfigLoader(trained_run.config, [f'output="{folder}"']).with_data(folder / "own.h5")
+    training = config.training.model_validate({**config.training.model_dump(), "phases": phases})
+    config = config.model_copy(update={"training": training})
+    return config, pipeline.run(config)
+
+
+def test_a_file_without_second_draws_is_benchmarked_without_that_floor(own_run):
+    _, summary = own_run
+    assert set(summary.floors) == {"copied input"}  # no second draws, no denoiser
+    assert [row.n_sampling_steps for row in summary.rows] == [1, 2, 4]
+
+
+def test_a_whole_report_is_reused_and_a_torn_one_is_not(own_run, caplog):
+    config, summary = own_run
+    report = config.run_folder / "report"
+    with caplog.at_level("INFO", logger="halo_cm"):
+        again = pipeline.run(config)
+    assert again.as_dict() == summary.as_dict() and "reusing the report" in caplog.text
+    (report / "power.png").unlink()
+    pipeline.run(config)
+    assert (report / "power.png").is_file()
+    (report / "summary.json").write_text("{")
+    pipeline.run(config)
+    assert (report / "summary.json").stat().st_size > 1000
+
+
+def test_a_missing_file_without_a_universe(own_run, tmp_path):
+    config, _ = own_run
+    with pytest.raises(DataError, match=r"absent\.h5 does not exist.*--data"):
+        pipeline.run(config.with_data(tmp_path / "absent.h5"))
+
+
+def test_a_foreign_launcher_is_refused(own_run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="starts its training processes itself"):
+        pipeline.run(own_run[0])
