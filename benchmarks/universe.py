@@ -25,6 +25,7 @@ from halo_cm.atomic import write_json
 from halo_cm.config.universe import PRESETS, UniverseConfig
 from halo_cm.universe import box as chain
 from halo_cm.universe.baryons import BaryonModel
+from halo_cm.universe.design import plan_box
 from halo_cm.universe.maps import Projector
 
 logger = logging.getLogger("halo_cm.benchmarks")
@@ -51,17 +52,16 @@ def main() -> None:
 def measure(config: UniverseConfig, box: int, n_draws: int) -> dict[str, Any]:
     """CPU seconds and peak memory [GB] after each stage of one box."""
     costs: Costs = {}
-    cosmology = chain.cosmologies(config)[box]
+    plan = plan_box(config, box)
     with _stage(costs, "gravity"):
-        positions = chain.particles_today(config, box, cosmology)
+        positions = chain.particles_today(config, plan)
     with _stage(costs, "haloes"):
-        matter = chain.find_matter(config, box, cosmology, positions)
+        matter = chain.find_matter(config, plan, positions)
     with _stage(costs, "projector"):
         model, projector = BaryonModel(matter, config.baryons), Projector(matter, config.n_map)
-    parameters = chain.astrophysics(config, box)
     for j in range(n_draws):
         with _stage(costs, "draw"):
-            draw = model.draw(parameters[j % config.n_draws], config.seed, "benchmark", j)
+            draw = model.draw(plan.draws[j % len(plan.draws)], config.seed, "benchmark", j)
         for axis in range(config.n_projections):
             with _stage(costs, "projection"):
                 projector.project(draw, axis)

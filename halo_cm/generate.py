@@ -31,7 +31,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -51,7 +51,7 @@ from halo_cm.generation.catalogue import (
 from halo_cm.generation.options import GenerateOptions, choose_chunk, choose_devices
 from halo_cm.generation.shards import Shard, resolve_shard
 from halo_cm.generation.store import Store, make_template, open_or_create
-from halo_cm.generation.workers import run_jobs
+from halo_cm.processes import Report, Task, run_jobs
 from halo_cm.progress import progress
 from halo_cm.versions import file_sha256, installed
 
@@ -97,7 +97,7 @@ class _Draw:
     n_sampling_steps: int | None
     seed: int
 
-    def __call__(self, store: Store, device: str, chunk: int) -> None:
+    def __call__(self, store: Store, device: str, chunk: int, report: Report) -> None:
         """Draw a chunk of a store and write it."""
         mass = generate_chunk(
             self.model,
@@ -289,7 +289,7 @@ def _fill(draw: _Draw, store: Store, shard: Shard, options: GenerateOptions) -> 
     try:
         n_haloes = sum(store.n_haloes(chunk) for chunk in todo)
         with progress("generating haloes", n_haloes) as bar:
-            for chunk in _run(partial(draw, store), todo, options):
+            for chunk in _run(draw, store, todo, options):
                 n_new += 1
                 bar.advance(store.n_haloes(chunk))
     except KeyboardInterrupt:
@@ -312,18 +312,21 @@ def _fill(draw: _Draw, store: Store, shard: Shard, options: GenerateOptions) -> 
     return result
 
 
-def _run(
-    task: Callable[[str, int], None], chunks: Sequence[int], options: GenerateOptions
-) -> Iterator[int]:
-    """Do a task for chunks in this process or in workers, and yield each when it is written."""
-    tasks = [partial(task, device) for device in choose_devices(options)]
+def _run(draw: _Draw, store: Store, chunks: list[int], options: GenerateOptions) -> Iterator[int]:
+    """Draw chunks in this process or in workers, and yield each when it is written."""
+    tasks: list[Task] = [partial(draw, store, device) for device in choose_devices(options)]
     if options.workers == 0:
         for chunk in chunks:
-            tasks[0](chunk)
+            tasks[0](chunk, _ignore)
             yield chunk
         return
-    with closing(run_jobs(tasks, chunks)) as finished:
-        yield from finished
+    with closing(run_jobs(tasks, chunks, noun="chunk")) as finished:
+        for chunk, _ in finished:
+            yield chunk
+
+
+def _ignore() -> None:
+    """Progress is shown by chunks."""
 
 
 def _load(path: Path, device: str = "cpu") -> Emulator:

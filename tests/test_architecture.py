@@ -17,7 +17,10 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 #: Nothing imports to its right. Sampling stands left of training, which validates by sampling.
 LAYERS = (
-    ("errors", "seeding", "atomic", "progress", "verbosity", "units", "versions", "containers"),
+    (
+        *("errors", "seeding", "atomic", "progress", "processes", "verbosity", "units"),
+        *("versions", "containers"),
+    ),
     ("config",),
     ("data", "universe", "networks", "diffusion", "statistics"),
     ("emulator",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,9 +25,15 @@ PARAMETER_NAMES = (
 #: are then not taken for files of the same universe.
 UNIVERSE_VERSION = 1
 
+#: Places in its range at which the set 1P puts a varied parameter; 0.5 is the fiducial value.
+VARIATIONS_1P = (0.0, 0.25, 0.75, 1.0)
+#: Boxes of the set 1P: the fiducial one, and the variations of Omega_m and sigma_8.
+N_BOXES_1P = 1 + 2 * len(VARIATIONS_1P)
+
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 Range = tuple[float, float]
 
 
@@ -60,6 +66,10 @@ class BaryonConfig(BaseModel):
     """Slope of the central galaxy's fraction."""
     central_radius: Positive = 0.015
     """Radius R_h of the central galaxy [R200c]."""
+    agn_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a halo's AGN is active; 0 switches this bimodal latent off."""
+    agn_boost: Positive = 1.0
+    """What an active AGN adds to log10 Mc [dex]."""
     diffuse_fraction: Fraction = 0.3
     """Part of the central galaxy's mass in diffuse (intracluster) light."""
     star_particle_mass: Positive = 1.3e7
@@ -109,14 +119,17 @@ class UniverseConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random number of the universe."""
 
-    n_train_boxes: Count = 8
+    design: Literal["sobol", "1P", "CV"] = "sobol"
+    """What is varied: all parameters together (``sobol``), one at a time with the same phases
+    (``1P``), or the phases alone (``CV``)."""
+    n_train_boxes: Natural = 8
     """Boxes of the training split."""
-    n_validation_boxes: Count = 1
+    n_validation_boxes: Natural = 1
     """Boxes of the validation split."""
-    n_test_boxes: Count = 1
+    n_test_boxes: Natural = 1
     """Boxes of the test split."""
     n_draws: Count = 12
-    """Astrophysical parameter vectors per box."""
+    """Astrophysical parameter vectors per box; the sets 1P and CV have their own."""
     n_test_realizations: Count = 2
     """Independent draws at the same parameters in the test split; other splits have one."""
     n_projections: Annotated[int, Field(ge=1, le=3)] = 3
@@ -181,6 +194,12 @@ class UniverseConfig(BaseModel):
             low, high = getattr(self, name)
             if not (0 < low <= high or (name == "s_scatter" and 0 <= low <= high)):
                 raise ValueError(f"{name}: expected 0 < low <= high, found {low}, {high}")
+        if not self.n_boxes:
+            raise ValueError("expected at least one box, found none in any split")
+        if self.design == "1P" and self.n_boxes != N_BOXES_1P:
+            raise ValueError(
+                f"the design 1P has {N_BOXES_1P} boxes, found {self.n_boxes} in the three splits"
+            )
         if self.omega_m[0] <= self.omega_b or self.omega_m[1] > 1:
             raise ValueError(
                 f"omega_m: expected omega_b < omega_m <= 1, found {self.omega_m} with omega_b = "
@@ -285,6 +304,20 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "n_test_boxes": 4,
         "n_draws": 20,
         "n_projections": 1,
+    },
+    "1P": {
+        "design": "1P",
+        "n_train_boxes": 0,
+        "n_validation_boxes": 0,
+        "n_test_boxes": N_BOXES_1P,
+        "n_test_realizations": 1,
+    },
+    "CV": {
+        "design": "CV",
+        "n_train_boxes": 0,
+        "n_validation_boxes": 0,
+        "n_test_boxes": 27,
+        "n_test_realizations": 1,
     },
 }
 

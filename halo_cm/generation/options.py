@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 from halo_cm.errors import ConfigError
+from halo_cm.processes import available_cores
 
 #: Uncompressed size of a chunk that is aimed at, and the most that the compressor takes [bytes].
 _CHUNK_BYTES = 2**25
@@ -73,7 +73,7 @@ def choose_devices(options: GenerateOptions) -> list[str]:
             "of torch"
         )
     if options.device == "cpu" or not n_gpus:
-        n = _available_cores() if options.workers is None else options.workers
+        n = available_cores() if options.workers is None else options.workers
         return ["cpu"] * max(n, 1)
     n = n_gpus if options.workers is None else options.workers
     return [f"cuda:{i % n_gpus}" for i in range(max(n, 1))]
@@ -116,10 +116,3 @@ def choose_chunk(
     if whole_batches <= largest:
         size = max(size // whole_batches, 1) * whole_batches
     return min(size, n_haloes)
-
-
-def _available_cores() -> int:
-    """Cores that this process may use: a batch system often gives it only some."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

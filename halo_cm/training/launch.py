@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 
 from halo_cm import errors
+from halo_cm.processes import SINGLE_THREAD, available_cores, environment, interrupts_blocked
 from halo_cm.verbosity import set_verbosity
 
 _WORLD = "WORLD_SIZE"  # what accelerate reads; set by foreign launchers too
@@ -35,12 +36,7 @@ def n_processes(requested: int | str, batch_sizes: list[int]) -> int:
     """
     if isinstance(requested, int):
         return requested
-    if torch.cuda.is_available():
-        most = torch.cuda.device_count()
-    elif hasattr(os, "sched_getaffinity"):
-        most = len(os.sched_getaffinity(0))
-    else:
-        most = os.cpu_count() or 1
+    most = torch.cuda.device_count() if torch.cuda.is_available() else available_cores()
     return max(n for n in range(1, most + 1) if all(b % n == 0 for b in batch_sizes))
 
 
@@ -81,8 +77,7 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], processes:
         for rank in range(processes)
     ]
     # a Ctrl-C while a rank still imports is kept for it until it can answer
-    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    with _environment(threads), _interrupts_blocked():
+    with environment(SINGLE_THREAD), interrupts_blocked():
         for process in ranks:
             process.start()
     with _sigterm_forwarded(ranks):
@@ -149,31 +144,6 @@ def _raise_reported(ranks: list[SpawnProcess], reports: Any) -> None:
             f"a training process ended with exit code {failed[0]} (-9: killed, often for lack of "
             "memory); continue with --resume, with fewer processes or a smaller batch"
         )
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the children that are started inside the block."""
-    old = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in old.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Ctrl-C waits until the block ends, and in children until they ask for it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from halo_cm.data.cutouts import CutoutWriter, software_versions
 from halo_cm.errors import DataError
 from halo_cm.seeding import generator
 from halo_cm.units import CHANNELS
-from halo_cm.universe.baryons import BaryonModel
-from halo_cm.universe.cosmology import Cosmology, linear_power, sobol_design
+from halo_cm.universe.baryons import BaryonModel, HydroDraw
+from halo_cm.universe.cosmology import linear_power
+from halo_cm.universe.design import BoxPlan, plan_box
 from halo_cm.universe.haloes import find_haloes, haloes_with_nfw, particle_tree
 from halo_cm.universe.initial_conditions import density_modes, initial_particles
 from halo_cm.universe.latents import Astrophysics
@@ -30,36 +32,19 @@ from halo_cm.universe.sharpening import sharpen
 Report = Callable[[], None]
 
 
-def cosmologies(config: UniverseConfig) -> list[Cosmology]:
-    """Cosmology of each box: a Sobol design in Omega_m and sigma_8."""
-    ranges = [config.omega_m, config.sigma_8]
-    return [
-        Cosmology(
-            omega_m=float(omega_m),
-            sigma_8=float(sigma_8),
-            omega_b=config.omega_b,
-            hubble=config.hubble,
-            spectral_index=config.spectral_index,
-        )
-        for omega_m, sigma_8 in sobol_design(config.n_boxes, ranges, config.seed, "cosmology")
-    ]
+def _ignore() -> None:
+    """Progress that nobody asked for."""
 
 
-def astrophysics(config: UniverseConfig, box: int) -> list[Astrophysics]:
-    """Parameter vectors of a box: its part of one Sobol design that spans all boxes."""
-    log_a_star = (math.log(config.a_star[0]), math.log(config.a_star[1]))
-    ranges = [config.log10_mc, config.theta_ej, log_a_star, config.s_scatter]
-    first, last = box * config.n_draws, (box + 1) * config.n_draws
-    points = sobol_design(last, ranges, config.seed, "astrophysics")[first:]
-    return [
-        Astrophysics(float(mc), float(ejection), math.exp(star), float(scatter))
-        for mc, ejection, star, scatter in points
-    ]
+def n_gravity_reports(config: UniverseConfig) -> int:
+    """How often `Box.simulate` reports progress: time steps, haloes."""
+    return config.n_steps + 1
 
 
 def n_reports(config: UniverseConfig, box: int) -> int:
-    """How often `simulate_box` reports progress: time steps, haloes, draws."""
-    return config.n_steps + 1 + config.n_draws * config.n_realizations(box)
+    """How often `simulate_box` reports progress: gravity, then draws."""
+    n_draws = len(plan_box(config, box).draws)
+    return n_gravity_reports(config) + n_draws * config.n_realizations(box)
 
 
 def geometry(config: UniverseConfig) -> Geometry:
@@ -82,16 +67,164 @@ def geometry(config: UniverseConfig) -> Geometry:
     )
 
 
-def simulate_box(
-    config: UniverseConfig, box: int, path: Path, report: Report = lambda: None
-) -> None:
+class Box:
+    """A box at redshift 0, ready for hydrodynamic draws.
+
+    Parameters
+    ----------
+    config
+        The universe.
+    index
+        Index of the box in it.
+    matter
+        Its sharpened particles and haloes.
+
+    Attributes
+    ----------
+    plan
+        Cosmology, and parameters of its draws.
+    chosen
+        Indices of the haloes that are cut out, most massive first.
+    """
+
+    def __init__(self, config: UniverseConfig, index: int, matter: Matter) -> None:
+        self.config, self.index, self.matter = config, index, matter
+        self.plan: BoxPlan = plan_box(config, index)
+        self.chosen = np.flatnonzero(matter.haloes.m200 >= config.min_halo_mass)
+        self._conditions: dict[int, NDArray[np.float32]] = {}
+
+    @classmethod
+    def simulate(
+        cls,
+        config: UniverseConfig,
+        index: int,
+        cache: Path | None = None,
+        report: Report = _ignore,
+    ) -> Box:
+        """Run gravity, find the haloes and sharpen them.
+
+        Parameters
+        ----------
+        config, index
+            The universe, and the box in it.
+        cache
+            Folder of linear power spectra.
+        report
+            Called `n_gravity_reports` times.
+
+        Raises
+        ------
+        DataError
+            If the box has no halo that is heavy enough.
+        """
+        plan = plan_box(config, index)
+        box = cls(
+            config,
+            index,
+            find_matter(config, plan, particles_today(config, plan, cache, report)),
+        )
+        report()
+        if not len(box.chosen):
+            cosmology = plan.cosmology
+            raise DataError(
+                f"box {index} (Omega_m = {cosmology.omega_m:.3f}, sigma_8 = "
+                f"{cosmology.sigma_8:.3f}) has no halo above M200c = {config.min_halo_mass:.3g} "
+                "Msun/h: lower min_halo_mass, or use a larger boxsize or more n_particles"
+            )
+        return box
+
+    @cached_property
+    def model(self) -> BaryonModel:
+        """Draws hydrodynamic realizations of the box."""
+        return BaryonModel(self.matter, self.config.baryons)
+
+    @cached_property
+    def projector(self) -> Projector:
+        """Projects them into maps of the whole box."""
+        return Projector(self.matter, self.config.n_map)
+
+    def draw(self, parameters: Astrophysics, *words: int | str) -> HydroDraw:
+        """One draw of the whole box; the same words (behind the seed) give the same draw."""
+        return self.model.draw(parameters, self.config.seed, *words)
+
+    def conditions(self, axis: int, haloes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Conditions of some haloes (Msun/h per pixel), shape (n, S, n_pixels, n_pixels)."""
+        config = self.config
+        if axis not in self._conditions:
+            dmo = self.projector.dmo[axis]
+            layout = (config.n_pixels, config.n_scales, config.oversampling)
+            maps = [context_maps(dmo, self._centre(h, axis), *layout) for h in self.chosen]
+            self._conditions[axis] = np.array(maps, np.float32)
+        return self._conditions[axis][np.searchsorted(self.chosen, haloes)]
+
+    def targets(self, draw: HydroDraw, axis: int, haloes: Iterable[int]) -> NDArray[np.float32]:
+        """Targets of some haloes (Msun/h per pixel), shape (n, 3, n_pixels, n_pixels)."""
+        n_pixels, side = self.config.n_pixels, self.config.oversampling
+        hydro = self.projector.project(draw, axis)
+        maps = [target_maps(hydro, self._centre(h, axis), n_pixels, side) for h in haloes]
+        return np.array(maps, np.float32).reshape(-1, len(CHANNELS), n_pixels, n_pixels)
+
+    def parameters(self, draw: Astrophysics, haloes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Conditioning numbers of some haloes in the order of `PARAMETER_NAMES`, shape (n, 7)."""
+        rows = np.empty((len(haloes), len(PARAMETER_NAMES)), np.float32)
+        cosmology = self.plan.cosmology
+        rows[:, :-1] = [cosmology.omega_m, cosmology.sigma_8, *astuple(draw)]
+        rows[:, -1] = np.log10(self.matter.haloes.m200[haloes])
+        return rows
+
+    def cutouts(
+        self,
+        targets: NDArray[np.float32],
+        haloes: NDArray[np.integer],
+        axis: int,
+        parameters: Astrophysics,
+        draw: int,
+    ) -> Cutouts:
+        """Cutouts of some haloes; repeated draws of one halo are neighbouring rows.
+
+        Parameters
+        ----------
+        targets
+            Shape (R, n, 3, n_pixels, n_pixels).
+        haloes
+            Indices of the haloes, shape (n,).
+        axis
+            Axis of projection.
+        parameters, draw
+            Parameters of the draws, and the index of this parameter vector.
+        """
+        n_repeats, found = len(targets), self.matter.haloes
+        halo = np.repeat(haloes, n_repeats)
+        n = len(halo)
+        return Cutouts(
+            condition=np.repeat(self.conditions(axis, haloes), n_repeats, axis=0),
+            target=np.moveaxis(targets, 0, 1).reshape(n, *targets.shape[2:]),
+            parameters=self.parameters(parameters, halo),
+            halo_mass=found.m200[halo].astype(np.float32),
+            halo_radius=found.r200[halo].astype(np.float32),
+            halo_position=found.position[halo].astype(np.float32),
+            box=np.full(n, self.index),
+            halo=halo,
+            axis=np.full(n, axis),
+            draw=np.full(n, draw),
+            realization=np.tile(np.arange(n_repeats), len(haloes)),
+            split=np.full(n, self.config.split_of(self.index)),
+            geometry=geometry(self.config),
+        )
+
+    def _centre(self, halo: int, axis: int) -> tuple[int, int]:
+        """Cell border at a halo's centre."""
+        return self.projector.centre_cell(self.matter.haloes.position[halo], axis)
+
+
+def simulate_box(config: UniverseConfig, index: int, path: Path, report: Report = _ignore) -> None:
     """Simulate one box and write its cutouts.
 
     Parameters
     ----------
     config
         The universe.
-    box
+    index
         Index of the box.
     path
         File of the box; its folder also keeps the linear power spectra.
@@ -105,76 +238,47 @@ def simulate_box(
     OutputError
         If the file cannot be written.
     """
-    cosmology = cosmologies(config)[box]
-    matter = matter_of_box(config, box, cosmology, path.parent, report)
-    if not (matter.haloes.m200 >= config.min_halo_mass).any():
-        raise DataError(
-            f"box {box} (Omega_m = {cosmology.omega_m:.3f}, sigma_8 = {cosmology.sigma_8:.3f}) has "
-            f"no halo above M200c = {config.min_halo_mass:.3g} Msun/h: lower min_halo_mass, or use "
-            "a larger boxsize or more n_particles"
-        )
-    model = BaryonModel(matter, config.baryons)
-    projector = Projector(matter, config.n_map)
-    cutter = _Cutter(config, projector, geometry(config))
-    n_repeats = config.n_realizations(box)
-    n_rows = len(cutter.chosen) * config.n_projections * config.n_draws * n_repeats
-    with CutoutWriter(path, cutter.geometry, n_rows) as writer:
-        for j, parameters in enumerate(astrophysics(config, box)):
-            axes = [(j + i) % 3 for i in range(config.n_projections)]
-            hydro = []
+    box = Box.simulate(config, index, path.parent, report)
+    n_repeats, haloes = config.n_realizations(index), box.chosen
+    n_rows = len(haloes) * config.n_projections * len(box.plan.draws) * n_repeats
+    with CutoutWriter(path, geometry(config), n_rows) as writer:
+        for j, parameters in enumerate(box.plan.draws):
+            # axes change with the stream, so that draws of equal streams show the same projections
+            axes = [(box.plan.streams[j] + i) % 3 for i in range(config.n_projections)]
+            targets = []
             for r in range(n_repeats):
-                draw = model.draw(parameters, config.seed, "box", box, "draw", j, "realization", r)
-                hydro.append([projector.project(draw, axis) for axis in axes])
+                draw = box.draw(parameters, *box.plan.words(j, r))
+                targets.append([box.targets(draw, axis, haloes) for axis in axes])
                 report()
-            values = [cosmology.omega_m, cosmology.sigma_8, *astuple(parameters)]
             for i, axis in enumerate(axes):
-                writer.append(cutter.cut([maps[i] for maps in hydro], axis, values, box, j))
+                repeats = np.stack([maps[i] for maps in targets])
+                writer.append(box.cutouts(repeats, haloes, axis, parameters, j))
 
 
-def matter_of_box(
+def particles_today(
     config: UniverseConfig,
-    box: int,
-    cosmology: Cosmology,
+    plan: BoxPlan,
     cache: Path | None = None,
-    report: Report = lambda: None,
-) -> Matter:
-    """Dark-matter-only box today, its haloes found and sharpened.
+    report: Report = _ignore,
+) -> NDArray[np.float32]:
+    """Particles of a box under gravity alone, at redshift 0 [Mpc/h], shape (n^3, 3).
 
     Parameters
     ----------
     config
         The universe.
-    box
-        Index of the box.
-    cosmology
-        Its cosmology.
+    plan
+        Cosmology and phases of the box.
     cache
         Folder of linear power spectra.
     report
-        Called after each time step and once at the end.
+        Called after each time step.
     """
-    positions = particles_today(config, box, cosmology, cache, report)
-    matter = find_matter(config, box, cosmology, positions)
-    report()
-    return matter
-
-
-def particles_today(
-    config: UniverseConfig,
-    box: int,
-    cosmology: Cosmology,
-    cache: Path | None = None,
-    report: Report = lambda: None,
-) -> NDArray[np.float32]:
-    """Particles of a box under gravity alone, at redshift 0 [Mpc/h], shape (n^3, 3).
-
-    The parameters are those of `matter_of_box`.
-    """
-    n = config.n_particles
+    n, cosmology = config.n_particles, plan.cosmology
     # the largest wavenumber of the particle lattice is sqrt(3) times its Nyquist wavenumber
     k_max = 1.01 * math.sqrt(3) * math.pi * n / config.boxsize
     k, power = linear_power(cosmology, k_max, cache)
-    rng = generator(config.seed, "box", box, "initial conditions")
+    rng = generator(config.seed, "box", plan.phases, "initial conditions")
     noise = rng.standard_normal((n, n, n), dtype=np.float32)
     modes = density_modes(noise, config.boxsize, k, power)
     start = 1 / (1 + config.initial_redshift)
@@ -186,15 +290,13 @@ def particles_today(
     return positions.numpy()
 
 
-def find_matter(
-    config: UniverseConfig, box: int, cosmology: Cosmology, positions: NDArray[np.float32]
-) -> Matter:
+def find_matter(config: UniverseConfig, plan: BoxPlan, positions: NDArray[np.float32]) -> Matter:
     """Find the haloes of ``positions``, sharpen them, and arrange all for hydrodynamic draws."""
-    boxsize = config.boxsize
+    boxsize, cosmology = config.boxsize, plan.cosmology
     mass = particle_mass(len(positions), cosmology.omega_m, boxsize)
     tree = particle_tree(positions, boxsize)
     centres, m80 = find_haloes(positions, tree, boxsize, mass, config.min_displaced_mass)
-    scatter = generator(config.seed, "box", box, "concentration").normal(size=len(m80))
+    scatter = generator(config.seed, "box", plan.phases, "concentration").normal(size=len(m80))
     factors = 10 ** (config.concentration_scatter * scatter)
     haloes = haloes_with_nfw(
         centres, m80, config.concentration, config.concentration_slope, factors
@@ -207,73 +309,3 @@ def find_matter(
         cosmology.baryon_fraction,
         config.baryons.reach,
     )
-
-
-class _Cutter:
-    """Cuts windows around the chosen haloes of a box; conditions are cut only once."""
-
-    def __init__(self, config: UniverseConfig, projector: Projector, geometry: Geometry) -> None:
-        self.config, self.projector, self.geometry = config, projector, geometry
-        self.haloes = projector.matter.haloes
-        self.chosen = np.flatnonzero(self.haloes.m200 >= config.min_halo_mass)
-        self._conditions: dict[int, NDArray[np.float32]] = {}
-
-    def centre(self, halo: int, axis: int) -> tuple[int, int]:
-        """Cell border at a halo's centre."""
-        return self.projector.centre_cell(self.haloes.position[halo], axis)
-
-    def conditions(self, axis: int) -> NDArray[np.float32]:
-        """Conditions of all chosen haloes, shape (H, S, n_pixels, n_pixels)."""
-        config = self.config
-        if axis not in self._conditions:
-            maps = [
-                context_maps(
-                    self.projector.dmo[axis],
-                    self.centre(h, axis),
-                    config.n_pixels,
-                    config.n_scales,
-                    config.oversampling,
-                )
-                for h in self.chosen
-            ]
-            shape = (len(maps), config.n_scales, config.n_pixels, config.n_pixels)
-            self._conditions[axis] = np.array(maps, np.float32).reshape(shape)
-        return self._conditions[axis]
-
-    def targets(self, hydro: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-        """Targets of all chosen haloes, shape (H, 3, n_pixels, n_pixels)."""
-        n_pixels, side = self.config.n_pixels, self.config.oversampling
-        maps = [target_maps(hydro, self.centre(h, axis), n_pixels, side) for h in self.chosen]
-        return np.array(maps, np.float32).reshape(-1, len(CHANNELS), n_pixels, n_pixels)
-
-    def cut(
-        self,
-        hydro: list[NDArray[np.float32]],
-        axis: int,
-        parameters: list[float],
-        box: int,
-        draw: int,
-    ) -> Cutouts:
-        """Cutouts of all chosen haloes; repeated draws of one halo are neighbouring rows."""
-        n_repeats = len(hydro)
-        halo = np.repeat(self.chosen, n_repeats)
-        n, mass = len(halo), self.haloes.m200[halo]
-        rows = np.empty((n, len(PARAMETER_NAMES)), np.float32)
-        rows[:, :-1] = parameters
-        rows[:, -1] = np.log10(mass)
-        target = np.stack([self.targets(maps, axis) for maps in hydro], axis=1)
-        return Cutouts(
-            condition=np.repeat(self.conditions(axis), n_repeats, axis=0),
-            target=target.reshape(n, *target.shape[2:]),
-            parameters=rows,
-            halo_mass=mass.astype(np.float32),
-            halo_radius=self.haloes.r200[halo].astype(np.float32),
-            halo_position=self.haloes.position[halo].astype(np.float32),
-            box=np.full(n, box),
-            halo=halo,
-            axis=np.full(n, axis),
-            draw=np.full(n, draw),
-            realization=np.tile(np.arange(n_repeats), len(self.chosen)),
-            split=np.full(n, self.config.split_of(box)),
-            geometry=self.geometry,
-        )

@@ -1,4 +1,4 @@
-"""Flat LCDM: expansion, growth, linear power spectrum, and designs in its parameters."""
+"""Flat LCDM: expansion, growth, linear power spectrum."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import hyp2f1
-from scipy.stats import qmc
 
 from halo_cm.atomic import atomic_path
-from halo_cm.seeding import generator
 
 
 @dataclass(frozen=True)
@@ -106,33 +104,6 @@ def linear_power(
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.stack([k, power]), allow_pickle=False)
     return k, power
-
-
-def sobol_design(
-    n: int, ranges: list[tuple[float, float]], *words: int | str
-) -> NDArray[np.float64]:
-    """First ``n`` points of a randomly shifted Sobol sequence in a box (Cranley & Patterson 1976).
-
-    A longer design starts with the points of a shorter one.
-
-    Parameters
-    ----------
-    n
-        Number of points.
-    ranges
-        Lower and upper end of each dimension.
-    *words
-        Name of the random stream of the shift.
-
-    Returns
-    -------
-    NDArray
-        Points, shape (n, len(ranges)).
-    """
-    low, high = np.array(ranges, dtype=float).T
-    points = qmc.Sobol(len(ranges), scramble=False).random_base2(math.ceil(math.log2(max(n, 2))))
-    shift = generator(*words).random(len(ranges))
-    return low + (high - low) * ((points[:n] + shift) % 1.0)
 
 
 def _growing_mode(a: float, omega_m: float) -> float:

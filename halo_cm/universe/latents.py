@@ -45,7 +45,7 @@ class Latents:
     Attributes
     ----------
     mc
-        The halo's own Mc [Msun/h].
+        The halo's own Mc [Msun/h], raised where its AGN is active.
     theta_ej
         Its ejection radius [R200c].
     star_fraction, central_fraction
@@ -85,6 +85,8 @@ def draw_latents(
     """
     streams = [generator(*words, "latents", h) for h in range(len(mass))]
     z = np.array([rng.normal(size=4) for rng in streams]).reshape(-1, 4).T
+    # drawn after the normal numbers, which are the same with the switch off
+    active = np.array([rng.random() for rng in streams]) < constants.agn_fraction
     z *= parameters.s_scatter
     rho = constants.gas_star_correlation
     star_factor = np.exp(constants.scatter_ln_star * (rho * z[0] + math.sqrt(1 - rho**2) * z[1]))
@@ -92,8 +94,10 @@ def draw_latents(
     stars = parameters.a_star * pivot**constants.star_slope * star_factor
     stars = np.minimum(stars, _MOST_STARS * baryon_fraction)
     central = parameters.a_star * pivot**constants.central_slope * star_factor
+    log10_mc = parameters.log10_mc + constants.scatter_log10_mc * z[0]
+    log10_mc += constants.agn_boost * active
     return Latents(
-        mc=10 ** (parameters.log10_mc + constants.scatter_log10_mc * z[0]),
+        mc=10**log10_mc,
         theta_ej=parameters.theta_ej * np.exp(constants.scatter_ln_ejection * z[2]),
         star_fraction=stars,
         central_fraction=np.minimum(central, _MOST_CENTRAL * stars),

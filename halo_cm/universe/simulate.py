@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from halo_cm.atomic import explain_os_errors
 from halo_cm.config.universe import UniverseConfig
 from halo_cm.data.cutouts import CutoutWriter, open_cutouts, read_geometry
 from halo_cm.errors import DataError
+from halo_cm.processes import Report, available_cores, run_jobs
 from halo_cm.progress import progress, track
-from halo_cm.universe.box import geometry, n_reports
-from halo_cm.universe.workers import available_cores, run_boxes
+from halo_cm.universe.box import geometry, n_reports, simulate_box
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,13 @@ def _simulate_missing(
     total = sum(steps)
     done = total - sum(steps[box] for box in missing)
     with progress("simulate", total, done=done) as task:
-        run_boxes(config, [(box, files[box]) for box in missing], workers, task.advance)
+        tasks = [partial(_simulate_one, config, files)] * workers
+        for _ in run_jobs(tasks, missing, noun="box", on_step=task.advance):
+            pass
+
+
+def _simulate_one(config: UniverseConfig, files: list[Path], box: int, report: Report) -> None:
+    simulate_box(config, box, files[box], report)
 
 
 def _is_reusable(path: Path, config: UniverseConfig, overwrite: bool) -> bool:

@@ -13,7 +13,6 @@ from halo_cm.universe.cosmology import (
     growth_rate,
     linear_power,
     second_order_growth,
-    sobol_design,
 )
 
 
@@ -75,13 +74,3 @@ def test_linear_power_has_the_asked_sigma_8(tmp_path) -> None:
     again = linear_power(cosmology, 10.0, tmp_path)
     assert np.array_equal(again[1], power)
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_design_extends_and_fills_its_ranges() -> None:
-    ranges = [(0.2, 0.4), (-1.0, 1.0)]
-    short, long = (sobol_design(n, ranges, 3, "test") for n in (5, 64))
-    assert np.array_equal(short, long[:5])
-    assert not np.array_equal(short, sobol_design(5, ranges, 4, "test"))
-    for column, (low, high) in zip(long.T, ranges, strict=True):
-        counts, _ = np.histogram(column, bins=8, range=(low, high))
-        assert counts.min() >= 6  # 8 points each for a perfectly even design

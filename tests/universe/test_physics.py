@@ -8,7 +8,7 @@ import torch
 
 from halo_cm.config.universe import BaryonConfig, UniverseConfig
 from halo_cm.universe.baryons import BaryonModel
-from halo_cm.universe.box import cosmologies, matter_of_box
+from halo_cm.universe.box import Box
 from halo_cm.universe.latents import Astrophysics
 from halo_cm.universe.matter import Matter
 from halo_cm.universe.particle_mesh import deposit
@@ -62,7 +62,8 @@ def test_halo_counts_follow_tinker() -> None:
     cosmology = pytest.importorskip("colossus.cosmology.cosmology")
     mass_function = pytest.importorskip("colossus.lss.mass_function")
     config = UniverseConfig.from_preset("default")
-    ours = cosmologies(config)[0]
+    box = Box.simulate(config, 0)
+    ours = box.plan.cosmology
     cosmology.setCosmology(
         "test_physics",
         params={
@@ -77,7 +78,7 @@ def test_halo_counts_follow_tinker() -> None:
     )
     mass = np.geomspace(1e13, 1e16, 400)
     density = mass_function.massFunction(mass, 0.0, mdef="200c", model="tinker08", q_out="dndlnM")
-    found = matter_of_box(config, 0, ours).haloes.m200
+    found = box.matter.haloes.m200
     total = np.trapezoid(density, np.log(mass)) * config.boxsize**3
     assert (found >= 1e13).sum() == pytest.approx(total, rel=0.25)
     for low, high in ((1e13, 2e13), (2e13, 5e13), (5e13, 1e16)):

@@ -10,16 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from halo_cm import processes
 from halo_cm.config.universe import PARAMETER_NAMES, UniverseConfig
 from halo_cm.containers import SPLITS, Cutouts
 from halo_cm.data.cutouts import read_cutouts, read_geometry, write_cutouts
-from halo_cm.errors import DataError, OutputError
-from halo_cm.universe import workers
-from halo_cm.universe.box import astrophysics, cosmologies
+from halo_cm.errors import DataError, HaloCMError, OutputError
+from halo_cm.universe.design import plan_box
 from halo_cm.universe.simulate import simulate
 
 Make = Callable[..., UniverseConfig]
@@ -59,11 +60,12 @@ def test_rows_and_labels(config: UniverseConfig, cutouts: Cutouts) -> None:
     assert cutouts.geometry.parameter_names == PARAMETER_NAMES
     assert cutouts.halo_mass.min() >= config.min_halo_mass
     assert np.allclose(cutouts.parameters[:, 6], np.log10(cutouts.halo_mass), atol=1e-5)
-    for box, cosmology in enumerate(cosmologies(config)):
-        for draw, parameters in enumerate(astrophysics(config, box)):
+    for box in range(config.n_boxes):
+        plan = plan_box(config, box)
+        for draw, parameters in enumerate(plan.draws):
             rows = cutouts.select((cutouts.box == box) & (cutouts.draw == draw))
             assert len(rows)
-            expected = [cosmology.omega_m, cosmology.sigma_8, parameters.log10_mc]
+            expected = [plan.cosmology.omega_m, plan.cosmology.sigma_8, parameters.log10_mc]
             assert np.allclose(rows.parameters[:, :3], expected, rtol=1e-6)
             n_haloes = len(set(rows.halo))
             assert len(rows) == n_haloes * 3 * config.n_realizations(box)
@@ -174,15 +176,15 @@ def test_disk_error_of_a_worker_reaches_the_caller(config: UniverseConfig, tmp_p
 def test_killed_worker_is_reported(
     config: UniverseConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = workers._start
+    started = processes._start
 
-    def start_and_kill(*arguments: UniverseConfig):  # type: ignore[no-untyped-def]
-        connection, process = started(*arguments)
-        process.kill()
-        return connection, process
+    def start_and_kill(*arguments: Any) -> Any:
+        worker = started(*arguments)
+        worker.process.kill()
+        return worker
 
-    monkeypatch.setattr(workers, "_start", start_and_kill)
-    with pytest.raises(OutputError, match=r"exit code -9 .*use fewer workers.*to continue"):
+    monkeypatch.setattr(processes, "_start", start_and_kill)
+    with pytest.raises(HaloCMError, match=r"box 2 was killed by SIGKILL.*fewer workers.*continue"):
         simulate(config, tmp_path / "haloes.h5", workers=1)
 
 

@@ -11,32 +11,32 @@ from pathlib import Path
 import pytest
 
 from halo_cm.errors import DataError, HaloCMError
-from halo_cm.generation.workers import run_jobs
+from halo_cm.processes import Report, run_jobs
 
 
-def double(log: Path, job: int) -> None:
+def double(log: Path, job: int, report: Report) -> None:
     assert os.environ["OMP_NUM_THREADS"] == "1"
     (log / f"{job}.txt").write_text(f"{2 * job} {os.getpid()}")
 
 
-def fail(job: int) -> None:
+def fail(job: int, report: Report) -> None:
     if job == 2:
         raise DataError("row 2 is bad")
     time.sleep(60 * job)
 
 
-def die(job: int) -> None:
+def die(job: int, report: Report) -> None:
     os.kill(os.getpid(), signal.SIGKILL if job else signal.SIGCONT)
 
 
-def bug(job: int) -> None:
+def bug(job: int, report: Report) -> None:
     raise ZeroDivisionError(job)
 
 
 def test_jobs_run_in_the_given_number_of_processes(tmp_path):
     before = os.environ.get("OMP_NUM_THREADS")
     finished = list(run_jobs([partial(double, tmp_path)] * 2, range(7)))
-    assert sorted(finished) == list(range(7))
+    assert sorted(finished) == [(job, None) for job in range(7)]
     answers = [(tmp_path / f"{job}.txt").read_text().split() for job in range(7)]
     assert [int(a) for a, _ in answers] == [0, 2, 4, 6, 8, 10, 12]
     assert len({pid for _, pid in answers} | {str(os.getpid())}) == 3
@@ -44,7 +44,19 @@ def test_jobs_run_in_the_given_number_of_processes(tmp_path):
     assert list(run_jobs([partial(double, tmp_path)], [])) == []
 
 
-def report_mask(log: Path, job: int) -> None:
+def squares(job: int, report: Report) -> int:
+    for _ in range(job):
+        report()
+    return job**2
+
+
+def test_results_and_steps_reach_the_parent():
+    steps = []
+    found = dict(run_jobs([squares] * 2, range(5), on_step=lambda: steps.append(1)))
+    assert found == {0: 0, 1: 1, 2: 4, 3: 9, 4: 16} and len(steps) == 10
+
+
+def report_mask(log: Path, job: int, report: Report) -> None:
     (log / f"{job}.txt").write_text(
         str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     )
@@ -64,11 +76,11 @@ def test_an_error_in_a_worker_stops_the_others():
 
 
 def test_a_killed_worker_is_noticed():
-    with pytest.raises(HaloCMError, match=r"worker process of chunk 1 was killed by SIGKILL.*mem"):
+    with pytest.raises(HaloCMError, match=r"worker process of job 1 was killed by SIGKILL.*mem"):
         list(run_jobs([die], [0, 1, 2]))
 
 
 def test_a_bug_in_a_worker_is_reported(capfd):
-    with pytest.raises(HaloCMError, match="worker process of chunk 4 stopped with exit code 1"):
-        list(run_jobs([bug], [4]))
+    with pytest.raises(HaloCMError, match="worker process of box 4 stopped with exit code 1"):
+        list(run_jobs([bug], [4], noun="box"))
     assert "ZeroDivisionError" in capfd.readouterr().err

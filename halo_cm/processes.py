@@ -13,12 +13,18 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from halo_cm import errors
+
+#: Called by a task with every step of its progress.
+Report = Callable[[], None]
+#: A job's work: called with the number of the job; what it returns goes back to the parent.
+Task = Callable[[int, Report], Any]
 
 #: Set before a worker imports torch: its thread pools read them only once. Threads that wait
 #: actively would take the cores of the other workers.
@@ -30,14 +36,24 @@ SINGLE_THREAD = {
     "BLOSC_NTHREADS": "1",
 }
 
+#: What a worker says: a step of progress, a finished job, or the error that ended one.
+_STEP, _DONE, _FAILED = "step", "done", "failed"
 _STOP_SECONDS = 10.0
 
 
-@dataclass
+def available_cores() -> int:
+    """Cores that this process may use: a batch system often gives it only some."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(eq=False)
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    job: int = -1
+    noun: str
+    job: int = field(default=-1)
 
     def give(self, job: int) -> None:
         self.job = job
@@ -46,16 +62,16 @@ class _Worker:
         except BrokenPipeError:
             self._report_death()
 
-    def collect(self) -> int:
-        """Return the finished job, or raise the error of the worker."""
+    def hear(self) -> tuple[str, Any]:
+        """Next message of the worker; its error is raised."""
         try:
-            failure = self.connection.recv()
+            what, content = self.connection.recv()
         except (EOFError, ConnectionResetError):
             self._report_death()
-        if failure is not None:
-            kind, message = failure
+        if what == _FAILED:
+            kind, message = content
             raise getattr(errors, kind)(message)
-        return self.job
+        return what, content
 
     def _report_death(self) -> None:
         self.process.join(_STOP_SECONDS)
@@ -63,24 +79,36 @@ class _Worker:
         if code is not None and code < 0:
             cause = (
                 f"was killed by {signal.Signals(-code).name}; on SIGKILL the machine is probably "
-                "out of memory: use fewer workers or smaller chunks"
+                "out of memory: use fewer workers"
             )
         else:
             cause = f"stopped with exit code {code}; its traceback is above"
-        raise errors.HaloCMError(f"the worker process of chunk {self.job} {cause}")
+        raise errors.HaloCMError(
+            f"the worker process of {self.noun} {self.job} {cause}; what is finished is kept, run "
+            "the same command again to continue"
+        )
 
 
 def run_jobs(
-    tasks: Sequence[Callable[[int], None]], jobs: Sequence[int]
-) -> Generator[int, None, None]:
-    """Do all jobs, each in one of ``len(tasks)`` processes, and yield each as it is finished.
+    tasks: Sequence[Task],
+    jobs: Sequence[int],
+    *,
+    noun: str = "job",
+    on_step: Report = lambda: None,
+) -> Generator[tuple[int, Any], None, None]:
+    """Do all jobs, each in one of ``len(tasks)`` processes; yield each and its result when done.
 
     Parameters
     ----------
     tasks
-        One function for each worker process, called with a job; sent to it by `multiprocessing`.
+        One function for each worker process, called with a job and a function to report steps of
+        progress; it is sent there by `multiprocessing`, and its results are sent back.
     jobs
         Numbers of the jobs, started in this order.
+    noun
+        What a job is, for messages.
+    on_step
+        Called with every step of progress of any worker.
 
     Raises
     ------
@@ -92,17 +120,21 @@ def run_jobs(
     crew: list[_Worker] = []
     busy: list[_Worker] = []
     try:
-        with _environment(SINGLE_THREAD), _interrupts_blocked():
+        with environment(SINGLE_THREAD), interrupts_blocked():
             for task in tasks[: len(waiting)]:
-                crew.append(_start(task))
+                crew.append(_start(task, noun))
         for worker in crew:
             worker.give(waiting.popleft())
             busy.append(worker)
         while busy:
             ready = wait([worker.connection for worker in busy])
             for worker in [worker for worker in busy if worker.connection in ready]:
+                what, result = worker.hear()
+                if what == _STEP:
+                    on_step()
+                    continue
                 busy.remove(worker)
-                yield worker.collect()
+                yield worker.job, result
                 if waiting:
                     worker.give(waiting.popleft())
                     busy.append(worker)
@@ -110,13 +142,13 @@ def run_jobs(
         _stop(crew, busy)
 
 
-def _start(task: Callable[[int], None]) -> _Worker:
+def _start(task: Task, noun: str) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, task), daemon=True)
     process.start()
     theirs.close()
-    return _Worker(process, ours)
+    return _Worker(process, ours, noun)
 
 
 def _stop(crew: Sequence[_Worker], busy: Sequence[_Worker]) -> None:
@@ -132,26 +164,33 @@ def _stop(crew: Sequence[_Worker], busy: Sequence[_Worker]) -> None:
             worker.process.join()
 
 
-def _serve(connection: Connection, task: Callable[[int], None]) -> None:
+def _serve(connection: Connection, task: Task) -> None:
     """Run in a worker: do the jobs that arrive until the parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when its workers stop
     # an ordinary exit gives semaphores and temporary files back, death by a signal does not
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def report() -> None:
+        try:
+            connection.send((_STEP, None))
+        except OSError:
+            raise SystemExit(1) from None  # the parent is gone
+
     try:
         while True:
             job = connection.recv()
             try:
-                task(job)
+                result = task(job, report)
             except errors.HaloCMError as error:
-                connection.send((type(error).__name__, str(error)))
+                connection.send((_FAILED, (type(error).__name__, str(error))))
                 return
-            connection.send(None)
+            connection.send((_DONE, result))
     except (EOFError, ConnectionError):
         return
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Environment that processes started inside the block inherit."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -166,7 +205,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Let processes started inside the block be deaf to Ctrl-C while they import their modules.
 
     They inherit the signal mask. A Ctrl-C during the block reaches the parent at its end.
