@@ -13,6 +13,9 @@ from typing import Any
 
 from halo_cm.errors import OutputError
 
+#: Name of the file by which a process keeps others out of a folder.
+LOCK_NAME = ".lock"
+
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
@@ -60,6 +63,40 @@ def explain_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         advice = _ADVICE.get(code, "check the path and the disk")
         reason = os.strerror(code)
         raise OutputError(f"cannot write {path}: {reason}; {advice}") from error
+
+
+@contextmanager
+def lock(folder: str | os.PathLike[str], activity: str) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if it is absent.
+
+    The lock ends with the process that holds it, however that ends.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    activity
+        What is done there, such as ``"training in runs/a"``, for the message.
+
+    Raises
+    ------
+    OutputError
+        If another process holds the lock, or the folder cannot be made.
+    """
+    import fcntl
+
+    folder = Path(folder)
+    with explain_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK_NAME).open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another process is {activity}: wait for it, or choose another place"
+            ) from error
+        yield
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

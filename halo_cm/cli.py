@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from halo_cm.cli_simulate import UniverseOptions, UniverseTask
 from halo_cm.cli_support import ConfigOptions, ModelOptions, WorkOptions, command
 from halo_cm.errors import ConfigError
 from halo_cm.verbosity import set_verbosity
@@ -78,35 +79,10 @@ def _choose_verbosity(
 
 
 @app.command()
-@command("finished boxes are kept; the same command continues")
-def simulate(
-    preset: Annotated[str, typer.Option(help="ci, quickstart, default or large.")] = "quickstart",
-    out: Annotated[
-        Path | None, typer.Option(help="Cutout file (data/PRESET.h5).", metavar="FILE")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the universe.")] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, as n_draws=4.", metavar="KEY=VALUE"),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Parallel processes (one per core).")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file of another universe.")
-    ] = False,
-    keep_boxes: Annotated[
-        bool, typer.Option("--keep-boxes", help="Keep the files of the single boxes.")
-    ] = False,
-) -> None:
+@command("what is finished is kept; the same command continues")
+def simulate(universe: UniverseOptions, task: UniverseTask) -> None:
     """Simulate an embedded universe: paired dark-matter-only and hydrodynamic cutouts."""
-    from halo_cm.config.loader import load_universe
-    from halo_cm.universe.simulate import simulate as run
-
-    seeds = [] if seed is None else [f"seed={seed}"]
-    universe = load_universe(preset, [*(changes or ()), *seeds])
-    path = out or Path("data") / f"{preset}.h5"
-    typer.echo(run(universe, path, workers=workers, overwrite=overwrite, keep_boxes=keep_boxes))
+    typer.echo(task.run(universe))
 
 
 @app.command()

@@ -31,7 +31,7 @@ LAYERS = (
     ("benchmark",),
     ("report",),
     ("pipeline",),
-    ("cli_support", "cli", "__main__"),
+    ("cli_support", "cli_simulate", "cli", "__main__"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

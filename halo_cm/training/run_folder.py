@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halo_cm.atomic import explain_os_errors, write_json
+from halo_cm.atomic import lock, write_json
+from halo_cm.config.differences import differences
 from halo_cm.data.cutouts import read_geometry
 from halo_cm.errors import CheckpointError
 from halo_cm.versions import file_sha256
@@ -65,7 +66,7 @@ class RunFolder:
             self._write(finished=False)
             return
         found = json.loads(self._facts.read_text())["config"]
-        changes = _differences(found, self._relevant())
+        changes = differences(found, self._relevant())
         if changes:
             listed = "\n  ".join(changes)
             raise CheckpointError(
@@ -84,22 +85,10 @@ class RunFolder:
 
         Raises
         ------
-        CheckpointError
+        OutputError
             If one does.
         """
-        import fcntl
-
-        with explain_os_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CheckpointError(
-                    f"another process is training in {self.path}: wait for it, or choose another "
-                    "folder with --out"
-                ) from error
+        with lock(self.path, f"training in {self.path}"):
             for leftover in self.path.glob("**/.*.tmp"):
                 leftover.unlink(missing_ok=True)  # of a process that was killed
             yield
@@ -123,18 +112,3 @@ class RunFolder:
         path = self.config.data.path
         own = read_geometry(path).provenance.get("fingerprint")
         return str(own) if own else file_sha256(path)
-
-
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Lines such as ``training.batch_size: 32 there, 64 now``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted({*old, *new})
-        return [
-            line
-            for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
-        ]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = enumerate(zip(old, new, strict=True))
-        return [line for i, (a, b) in pairs for line in _differences(a, b, f"{where}.{i}")]
-    return [] if old == new else [f"{where}: {old} there, {new} now"]

@@ -113,7 +113,9 @@ def test_finished_file_is_reused(
 
 
 def test_other_configuration_is_refused(tiny_config: Make, path: Path) -> None:
-    with pytest.raises(DataError, match=r"another configuration .*seed 0.*seed 5.*--overwrite"):
+    with pytest.raises(
+        DataError, match=r"another configuration:\s+universe.seed: 0 there, 5 now\s.*--overwrite"
+    ):
         simulate(tiny_config(seed=5), path)
 
 
@@ -155,9 +157,9 @@ def test_resumes_with_the_missing_and_broken_boxes(
     with caplog.at_level(logging.INFO):
         simulate(config, resumed, workers=1)
     assert _same(read_cutouts(resumed, realization=None), cutouts)
-    assert "1 of 3 boxes are finished" in caplog.text
+    assert "1 of 3 box files are finished" in caplog.text
     assert "the box is simulated again" in caplog.text
-    assert "1 boxes of other configurations" in caplog.text
+    assert "1 files of other configurations" in caplog.text
     assert [p.name for p in folder.iterdir()] == ["box_000_0123456789abcdef.h5"]
 
 

@@ -1,0 +1,142 @@
+"""What ``halo-cm simulate`` does: cutouts, and on demand exact draws, snapshots or a check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from halo_cm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from halo_cm.config.universe import UniverseConfig
+
+
+@dataclass(frozen=True)
+class UniverseOptions:
+    """Options that choose a universe and how it is made."""
+
+    preset: Annotated[
+        str, typer.Option(help="ci, quickstart, default, large, 1P or CV.", metavar="NAME")
+    ] = "quickstart"
+    out: Annotated[
+        Path | None,
+        typer.Option(help="What to write (data/PRESET.h5).", metavar="PATH"),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of the universe.")] = None
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, as n_draws=4.", metavar="KEY=VALUE"),
+    ] = None
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Parallel processes (one per core).")
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of another universe.")
+    ] = False
+    keep_boxes: Annotated[
+        bool, typer.Option("--keep-boxes", help="Keep the files of the single boxes.")
+    ] = False
+
+    def load(self) -> UniverseConfig:
+        """The universe.
+
+        Raises
+        ------
+        ConfigError
+            If the preset is unknown or a change is not valid.
+        """
+        from halo_cm.config.loader import load_universe
+
+        seeds = [] if self.seed is None else [f"seed={self.seed}"]
+        return load_universe(self.preset, [*(self.changes or ()), *seeds])
+
+    def path(self, suffix: str) -> Path:
+        """The file to write."""
+        return self.out or Path("data") / f"{self.preset}{suffix}"
+
+
+@dataclass(frozen=True)
+class UniverseTask:
+    """Options that ask for something else than cutouts."""
+
+    oracle: Annotated[
+        bool,
+        typer.Option("--oracle", help="Exact draws of test cutouts (data/PRESET_oracle.h5)."),
+    ] = False
+    n_haloes: Annotated[
+        int | None, typer.Option(help="Cutouts of the oracle (64).", min=1, show_default=False)
+    ] = None
+    n_exact_draws: Annotated[
+        int | None,
+        typer.Option(help="Draws of each of them (64).", min=1, show_default=False),
+    ] = None
+    snapshots: Annotated[
+        Path | None,
+        typer.Option(help="Particles of whole boxes in the layout of CAMELS.", metavar="DIR"),
+    ] = None
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            help="Test the physics of the universe of this file: universe.png and universe.json.",
+            metavar="FILE",
+        ),
+    ] = None
+
+    def run(self, universe: UniverseOptions) -> str:
+        """Do what is asked for; returns what is said about it.
+
+        Raises
+        ------
+        ConfigError
+            If options contradict each other.
+        """
+        asked = [self.oracle, self.snapshots is not None, self.check is not None]
+        if sum(asked) > 1:
+            raise ConfigError("give one of --oracle, --snapshots and --check at a time")
+        if not self.oracle and (self.n_haloes or self.n_exact_draws):
+            raise ConfigError("--n-haloes and --n-exact-draws belong to --oracle")
+        if self.check is not None:
+            return self._check(self.check, universe)
+        if self.snapshots is not None:
+            from halo_cm.universe.snapshots import write_snapshots
+
+            return str(write_snapshots(universe.load(), self.snapshots, workers=universe.workers))
+        if self.oracle:
+            return self._draw_oracle(universe)
+        from halo_cm.universe.simulate import simulate
+
+        return str(
+            simulate(
+                universe.load(),
+                universe.path(".h5"),
+                workers=universe.workers,
+                overwrite=universe.overwrite,
+                keep_boxes=universe.keep_boxes,
+            )
+        )
+
+    def _draw_oracle(self, universe: UniverseOptions) -> str:
+        from halo_cm.universe.oracle import OracleOptions, simulate_oracle
+
+        given = {"n_haloes": self.n_haloes, "n_draws": self.n_exact_draws}
+        options = OracleOptions(**{name: n for name, n in given.items() if n is not None})
+        path = simulate_oracle(
+            universe.load(),
+            universe.path("_oracle.h5"),
+            options,
+            workers=universe.workers,
+            overwrite=universe.overwrite,
+        )
+        return f"{path}: {options.n_haloes} cutouts x {options.n_draws} exact draws"
+
+    def _check(self, path: Path, universe: UniverseOptions) -> str:
+        from halo_cm.report.universe import write_universe_report
+        from halo_cm.universe.check import check_universe
+
+        folder = universe.out or path.with_name(f"{path.stem}.check")
+        found = check_universe(path, workers=universe.workers)
+        write_universe_report(folder, found)
+        return f"{found.as_text()}\n{folder / 'universe.png'}"

@@ -1,0 +1,343 @@
+"""The oracle: exact draws of p(hydro | DMO box, parameters), as many as wanted.
+
+The embedded universe is the only paired suite whose conditional distribution can be drawn. The
+condition of the oracle is the whole three-dimensional box; a network that sees projections alone
+also marginalises over what they hide, so that joint tests (scores, classifiers) are exact and
+histograms for a single condition are exact up to that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from halo_cm.config.universe import PARAMETER_NAMES, UniverseConfig
+from halo_cm.containers import SPLITS, FloatArray, Geometry
+from halo_cm.data.cutouts import CutoutWriter, read_geometry
+from halo_cm.errors import ConfigError, DataError
+from halo_cm.processes import Report
+from halo_cm.progress import progress
+from halo_cm.universe.baryons import HydroDraw
+from halo_cm.universe.box import Box, geometry, n_gravity_reports
+from halo_cm.universe.design import plan_box
+from halo_cm.universe.latents import Astrophysics
+from halo_cm.universe.parts import Parts, make_in_parts
+
+_COSMOLOGICAL, _ASTROPHYSICAL = PARAMETER_NAMES[:2], PARAMETER_NAMES[2:6]
+
+
+def universe_of(path: str | PathLike[str]) -> UniverseConfig:
+    """Configuration of the universe that a cutout file was made from.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or does not come from an embedded universe.
+    """
+    text = read_geometry(path).provenance.get("universe")
+    try:
+        return UniverseConfig.model_validate_json(str(text))
+    except ValidationError as error:
+        raise DataError(
+            f"{path}: its attribute 'universe' does not hold the configuration of an embedded "
+            "universe of this version of halo_cm; make a file with `halo-cm simulate`"
+        ) from error
+
+
+def open_box(source: str | PathLike[str] | UniverseConfig, index: int) -> Box:
+    """Simulate a box of a universe again, for `draw_conditional`: half a minute on one core.
+
+    Parameters
+    ----------
+    source
+        A cutout file of `halo-cm simulate`, or the configuration of a universe.
+    index
+        Index of the box, as in the variable ``box`` of the file.
+
+    Raises
+    ------
+    DataError
+        If the file does not come from an embedded universe, or has no such box.
+    """
+    config = source if isinstance(source, UniverseConfig) else universe_of(source)
+    if not 0 <= index < config.n_boxes:
+        raise DataError(
+            f"there is no box {index}: the universe has boxes 0 to {config.n_boxes - 1}"
+        )
+    with progress(f"box {index}", n_gravity_reports(config)) as task:
+        return Box.simulate(config, index, report=task.advance)
+
+
+def draw_conditional(
+    box: Box,
+    halo: int,
+    parameters: Astrophysics | Mapping[str, float] | FloatArray,
+    n: int,
+    seed: int,
+    *,
+    axis: int = 0,
+) -> NDArray[np.float32]:
+    """Exact hydrodynamic draws of one cutout, given its box and the parameters.
+
+    Each draw is one of the whole box, so that neighbours vary too (about a second on one core).
+
+    Parameters
+    ----------
+    box
+        From `open_box` or `Box.simulate`.
+    halo
+        Index of the halo, as in the variable ``halo`` of a cutout file.
+    parameters
+        Astrophysical parameters: `Astrophysics`, a mapping from their names, or a row of the
+        variable ``parameters`` of a cutout file (whose cosmology must be that of the box).
+    n
+        Number of draws.
+    seed
+        Fixes the draws. The same seed at other parameters gives the same latent variables.
+    axis
+        Axis of projection.
+
+    Returns
+    -------
+    NDArray
+        Mass per pixel [Msun/h], shape (n, 3, n_pixels, n_pixels). Its condition is
+        ``box.conditions(axis, np.array([halo]))[0]``.
+
+    Raises
+    ------
+    DataError
+        If the box has no cutout of this halo, or the parameters do not fit the box.
+    """
+    if halo not in box.chosen:
+        raise DataError(
+            f"box {box.index} has no cutout of halo {halo}: its haloes above M200c = "
+            f"{box.config.min_halo_mass:.3g} Msun/h are 0 to {box.chosen[-1]}"
+        )
+    if axis not in (0, 1, 2):
+        raise DataError(f"axis must be 0, 1 or 2, found {axis}")
+    if n < 1 or seed < 0:
+        raise DataError(f"n must be at least 1 and seed not negative, found {n} and {seed}")
+    values = as_astrophysics(parameters, box)
+    draws = []
+    with progress(f"draws of halo {halo}", n) as task:
+        for draw in _draws(box, values, n, (seed, "conditional")):
+            draws.append(box.targets(draw, axis, [halo])[0])
+            task.advance()
+    return np.stack(draws)
+
+
+def as_astrophysics(
+    parameters: Astrophysics | Mapping[str, float] | FloatArray, box: Box
+) -> Astrophysics:
+    """Astrophysical parameters from a mapping or a row of a cutout file.
+
+    Raises
+    ------
+    DataError
+        If a name is missing or unknown, the row has another length, or the cosmology is not that of
+        the box.
+    """
+    if isinstance(parameters, Astrophysics):
+        return parameters
+    if not isinstance(parameters, Mapping):
+        row = np.asarray(parameters, dtype=float)
+        if row.shape not in ((len(PARAMETER_NAMES),), (len(PARAMETER_NAMES) - 1,)):
+            raise DataError(
+                f"parameters have shape {row.shape}, expected ({len(PARAMETER_NAMES)},): "
+                f"{', '.join(PARAMETER_NAMES)}"
+            )
+        parameters = dict(zip(PARAMETER_NAMES, row.tolist(), strict=False))
+    missing = [name for name in _ASTROPHYSICAL if name not in parameters]
+    unknown = [name for name in parameters if name not in PARAMETER_NAMES]
+    if missing or unknown:
+        raise DataError(
+            f"parameters: missing {', '.join(missing) or 'none'}, unknown "
+            f"{', '.join(unknown) or 'none'}; expected {', '.join(_ASTROPHYSICAL)}"
+        )
+    cosmology = box.plan.cosmology
+    ours = (cosmology.omega_m, cosmology.sigma_8)
+    for name, value in zip(_COSMOLOGICAL, ours, strict=True):
+        if name in parameters and not np.isclose(parameters[name], value, rtol=1e-5):
+            raise DataError(
+                f"parameters: {name} = {parameters[name]:.6g}, but box {box.index} was simulated "
+                f"with {value:.6g}: take another box"
+            )
+    return Astrophysics(*(float(parameters[name]) for name in _ASTROPHYSICAL))
+
+
+@dataclass(frozen=True)
+class OracleOptions:
+    """Size of a set of exact draws.
+
+    Attributes
+    ----------
+    n_haloes
+        Cutouts of the test boxes, spread over masses, projections and parameter vectors.
+    n_draws
+        Exact draws of each.
+    n_parameters
+        Parameter vectors of each test box; every one costs ``n_draws`` draws of the whole box.
+    """
+
+    n_haloes: int = 64
+    n_draws: int = 64
+    n_parameters: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("n_haloes", "n_draws", "n_parameters"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
+
+
+def simulate_oracle(
+    config: UniverseConfig,
+    path: str | PathLike[str],
+    options: OracleOptions | None = None,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write exact draws of cutouts of the unseen test boxes, in the layout of a cutout file.
+
+    The draws of one cutout are neighbouring rows with ``realization`` 0 to n_draws - 1; they are
+    independent of those in the universe's own file. Interrupted calls continue.
+
+    Parameters
+    ----------
+    config
+        The universe.
+    path
+        The file.
+    options
+        Number of haloes and draws.
+    workers, overwrite
+        As for `halo_cm.universe.simulate.simulate`.
+
+    Raises
+    ------
+    ConfigError
+        If the universe has no test box.
+    DataError
+        If a test box has too few haloes, or ``path`` holds something else.
+    OutputError
+        If a file cannot be written.
+    """
+    options = options or OracleOptions()
+    jobs = _jobs(config, options)
+    parts = Parts(
+        title="draw the oracle",
+        noun="oracle",
+        names=tuple(f"oracle_{job.box:03d}_{job.draw:03d}" for job in jobs),
+        steps=(n_gravity_reports(config) + options.n_draws,) * len(jobs),
+        make=partial(_draw_part, config, options, jobs),
+        geometry=_oracle_geometry(config, options),
+    )
+    return make_in_parts(parts, path, workers=workers, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Cutouts of one test box that share one parameter vector."""
+
+    box: int
+    draw: int
+    n_haloes: int
+
+
+def _jobs(config: UniverseConfig, options: OracleOptions) -> list[_Job]:
+    tests = [b for b in range(config.n_boxes) if SPLITS[config.split_of(b)] == "test"]
+    if not tests:
+        raise ConfigError("the universe has no test box, n_test_boxes = 0: no oracle can be drawn")
+    pairs = []
+    for box in tests:
+        n_draws = len(plan_box(config, box).draws)
+        n = min(options.n_parameters, n_draws, max(options.n_haloes // len(tests), 1))
+        pairs += [(box, int(j)) for j in np.unique(np.linspace(0, n_draws - 1, n).round())]
+    pairs = pairs[: options.n_haloes]
+    shares = np.diff(np.linspace(0, options.n_haloes, len(pairs) + 1).round().astype(int))
+    return [_Job(*pair, int(n)) for pair, n in zip(pairs, shares, strict=True)]
+
+
+def _oracle_geometry(config: UniverseConfig, options: OracleOptions) -> Geometry:
+    """Geometry whose fingerprint tells the oracle from the universe itself."""
+    shared = geometry(config)
+    about = json.dumps(vars(options), sort_keys=True)
+    words = f"{config.fingerprint()} oracle {about}"
+    fingerprint = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
+    return replace(
+        shared, provenance={**shared.provenance, "fingerprint": fingerprint, "oracle": about}
+    )
+
+
+def _draw_part(
+    config: UniverseConfig,
+    options: OracleOptions,
+    jobs: list[_Job],
+    part: int,
+    path: Path,
+    report: Report,
+) -> None:
+    """All draws of one parameter vector of one box; every draw serves all its cutouts."""
+    job = jobs[part]
+    box = _box(config, job.box, report)
+    parameters, axis = box.plan.draws[job.draw], box.plan.streams[job.draw] % 3
+    views = _views(box, job.n_haloes, axis)
+    targets: dict[int, list[NDArray[np.float32]]] = {axis: [] for axis in views}
+    for draw in _draws(box, parameters, options.n_draws, ("oracle", job.draw)):
+        for axis, haloes in views.items():
+            targets[axis].append(box.targets(draw, axis, haloes))
+        report()
+    with CutoutWriter(
+        path, _oracle_geometry(config, options), job.n_haloes * options.n_draws
+    ) as writer:
+        for axis, haloes in views.items():
+            writer.append(box.cutouts(np.stack(targets[axis]), haloes, axis, parameters, job.draw))
+
+
+def _views(box: Box, n: int, first_axis: int) -> dict[int, NDArray[np.integer]]:
+    """``n`` cutouts as haloes by axis: spread over all masses, more axes where haloes are few."""
+    everything = [(h, (first_axis + i) % 3) for i in range(3) for h in box.chosen]
+    if n > len(everything):
+        raise DataError(
+            f"box {box.index} has {len(box.chosen)} haloes in 3 projections, but {n} cutouts of it "
+            "are wanted for each parameter vector: lower n_haloes or raise n_parameters"
+        )
+    most = max(n, len(box.chosen))
+    places = np.linspace(0, most - 1, n).round().astype(int)
+    views: dict[int, list[int]] = {}
+    for place in places:
+        halo, axis = everything[place]
+        views.setdefault(axis, []).append(int(halo))
+    return {axis: np.array(haloes) for axis, haloes in views.items()}
+
+
+def _draws(
+    box: Box, parameters: Astrophysics, n: int, words: tuple[int | str, ...]
+) -> Iterator[HydroDraw]:
+    for r in range(n):
+        yield box.draw(parameters, "box", box.plan.phases, *words, "realization", r)
+
+
+#: The box that this process drew from last.
+_last_box: dict[tuple[str, int], Box] = {}
+
+
+def _box(config: UniverseConfig, index: int, report: Report) -> Box:
+    """A box, kept for the next part of this process."""
+    key = (config.fingerprint(), index)
+    if key in _last_box:
+        for _ in range(n_gravity_reports(config)):
+            report()
+    else:
+        _last_box.clear()
+        _last_box[key] = Box.simulate(config, index, report=report)
+    return _last_box[key]
