@@ -95,7 +95,8 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     """Compare the trained models of a run with the truth of the test split, and write the report.
 
     Rows: the run's model at ``config.benchmark.steps`` and its denoiser if a phase trained one.
-    Floors: truth against truth, the posterior mean, the input copied.
+    Floors: truth against truth, the posterior mean (of a phase with the objective regression, else
+    of the denoiser), the input copied.
 
     Parameters
     ----------
@@ -115,10 +116,7 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     model = _load(folder.model)
     model.use_sampling(config.sampling)
     rows = [_model_row(config.name, model, n) for n in _step_counts(config, model)]
-    denoiser_rows = _denoiser_rows(config, folder)
-    if not denoiser_rows:
-        logger.info("no denoising phase: the report has no posterior mean and no many-step row")
-    rows += denoiser_rows
+    rows += _denoiser_rows(config, folder) + _posterior_mean_rows(config, folder)
     rows.append(copied_input(stellar_fraction(read_cutouts(path, "train"))))
     benchmark = evaluate(
         rows,
@@ -182,18 +180,31 @@ def _model_row(name: str, model: Emulator, n_steps: int, members: int | None = N
 
 
 def _denoiser_rows(config: Config, folder: RunFolder) -> list[Row]:
-    """The last denoiser among the phases, by its many-step sampler and as posterior mean."""
-    phases = config.training.phases
-    for index in reversed(range(len(phases))):
-        path = folder.phase_model(index, phases[index].objective["name"])
-        if not path.is_file() or (model := _load(path)).sampler != "heun":
+    """The last denoiser among the phases before the last one, by its many-step sampler."""
+    phase = _last_phase(config, "denoising")
+    if phase is None:
+        logger.info("no denoising phase: the report has no many-step row")
+        return []
+    if phase == len(config.training.phases) - 1:
+        return []  # the run's model is this denoiser
+    model = _load(folder.phase_model(phase, "denoising"))
+    return [_model_row(DENOISER, model, model.default_steps, members=2)]
+
+
+def _posterior_mean_rows(config: Config, folder: RunFolder) -> list[Row]:
+    for objective in ("regression", "denoising"):
+        phase = _last_phase(config, objective)
+        if phase is None:
             continue
-        generate = _posterior_mean(model)
-        mean = Row(POSTERIOR_MEAN, None, _MEAN_OVER, generate, "floor", "deterministic")
-        if index == len(phases) - 1:
-            return [mean]  # the run's model is this denoiser
-        return [_model_row(DENOISER, model, model.default_steps, members=2), mean]
+        generate = _posterior_mean(_load(folder.phase_model(phase, objective)))
+        return [Row(POSTERIOR_MEAN, None, _MEAN_OVER, generate, "floor", "deterministic")]
+    logger.info("no regression and no denoising phase: the report has no posterior mean")
     return []
+
+
+def _last_phase(config: Config, objective: str) -> int | None:
+    names = [phase.objective["name"] for phase in config.training.phases]
+    return len(names) - 1 - names[::-1].index(objective) if objective in names else None
 
 
 def _load(path: Path) -> Emulator:

@@ -74,6 +74,11 @@ objective = { name = "denoising" }
 steps = 20
 
 [[training.phases]]
+objective = { name = "regression" }
+steps = 4
+reference = true
+
+[[training.phases]]
 objective = { name = "ect" }
 steps = 6
 

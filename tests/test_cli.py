@@ -103,7 +103,7 @@ def test_unknown_verbosity():
         (["train", "--model", "consistency", "--set", "seeed=1"], "did you mean 'seed'?"),
         (["train", "--model", "consistency", "--seed", "-1"], "seed = -1, expected a number of"),
         (["train", "--model", "consistency", "--data", "no.h5"], "--data no.h5: no such file"),
-        (["simulate", "--preset", "tiny"], "unknown preset 'tiny'; valid here: ci, default"),
+        (["simulate", "--preset", "tiny"], "unknown preset 'tiny'; valid here: 1P, CV, ci"),
         (["simulate", "--set", "n_drows=1"], "unknown key 'n_drows'; did you mean 'n_draws'?"),
         (["info"], "give either a PATH or --config FILE"),
         (["info", "none.h5"], "none.h5"),

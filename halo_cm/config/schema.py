@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from halo_cm.config.universe import UniverseConfig
+from halo_cm.containers import SPLITS
 from halo_cm.errors import ConfigError
 
 # Strict inside (``"64"`` is not a number, ``1`` is not true), lenient where TOML and JSON have only
@@ -73,9 +74,9 @@ class NormalizationConfig(Section):
 class NetworkConfig(Section):
     """Shape of the U-Net."""
 
-    patch_size: Literal[1, 2, 4, 8] = 2
+    patch_size: Literal[1, 2, 4, 8] = 4
     """Side of the patches that the stem folds into channels [pixels]."""
-    channels: Annotated[Counts, Field(min_length=1)] = (48, 96, 128)
+    channels: Annotated[Counts, Field(min_length=1)] = (64, 128)
     """Width of each level; every level halves the resolution of the one before."""
     blocks_per_level: Count = 1
     """Residual blocks in each level on the way down."""
@@ -164,6 +165,9 @@ class PhaseConfig(Section):
     """Steps between validations; ``validation.every`` if absent."""
     optimizer: Literal["adamw", "radam"] = "adamw"
     """Optimiser."""
+    reference: bool = False
+    """A model to compare with: the next phase starts from the weights that this one started from,
+    and the model of the run is never taken from it."""
 
     @field_validator("objective")
     @classmethod
@@ -218,6 +222,11 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
+        if self.phases[-1].reference:
+            raise ValueError(
+                f"phases.{len(self.phases) - 1}.reference = true, but the last phase makes the "
+                "model of the run: put references before it"
+            )
         if self.processes == "auto":
             return self
         named = {"batch_size": self.batch_size}
@@ -252,8 +261,9 @@ class SamplingConfig(Section):
 
     n_sampling_steps: Count = 1
     """Network evaluations per sample of a consistency model."""
-    levels: Annotated[dict[StepCount, Levels], Field()] = {2: (0.3,), 4: (4.0, 1.0, 0.25)}
-    """Noise levels after sigma_max for each number of steps, falling."""
+    levels: Annotated[dict[StepCount, Levels], Field()] = {2: (0.3,), 4: (0.6, 0.3, 0.15)}
+    """Noise levels after sigma_max for each number of steps, falling; the defaults were chosen on
+    validation data (docs/training.md)."""
     n_heun_steps: Annotated[int, Field(ge=2)] = 18
     """Levels of the Heun sampler of a plain denoiser."""
 
@@ -328,6 +338,8 @@ class Config(Section):
         for n_steps in self.benchmark.steps:
             self.sampling.check_steps(n_steps, "benchmark.steps")
         universe = self.data.universe
+        if universe is not None:
+            self._check_splits(universe)
         if universe is not None and universe.n_pixels % self.network.stride:
             raise ValueError(
                 f"data.universe.n_pixels = {universe.n_pixels} must be a multiple of "
@@ -335,6 +347,15 @@ class Config(Section):
                 "give"
             )
         return self
+
+    @staticmethod
+    def _check_splits(universe: UniverseConfig) -> None:
+        for split in SPLITS:
+            if not getattr(universe, f"n_{split}_boxes"):
+                raise ValueError(
+                    f"data.universe.n_{split}_boxes = 0 (preset {universe.preset}), but a training "
+                    "needs boxes for training, validation and test"
+                )
 
     @property
     def run_folder(self) -> Path:

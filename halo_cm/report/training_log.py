@@ -26,7 +26,8 @@ class PhaseCurve:
     name
         Name of the objective.
     step, loss
-        Shapes (n,); steps count from the start of the training, through all phases.
+        Shapes (n,); finished steps, counted through all phases, and the mean loss of the steps
+        since the line before.
     validation_step, score
         Sampled validation metric, shapes (m,), lower is better.
     """
@@ -58,15 +59,14 @@ def read_training_log(path: str | Path) -> tuple[PhaseCurve, ...]:
     losses: dict[tuple[int, int], float] = {}
     scores: dict[tuple[int, int], float] = {}
     names: dict[int, str] = {}
-    place = (0, 0)
     for number, record in _records(path):
         try:
-            phase = int(record.get("phase_index", place[0]))
-            place = (phase, int(record.get("step", place[1])))
-            names.setdefault(phase, str(record.get("phase", phase)))
+            phase = int(record["phase_index"])
+            place = (phase, int(record["global_step"]))
+            names.setdefault(phase, str(record["phase"]))
             if "loss" in record:
                 losses[place] = float(record["loss"])
-            if "validation" in record:
+            else:
                 scores[place] = float(record["validation"]["score"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -100,16 +100,10 @@ def _by_phase(
     losses: Mapping[tuple[int, int], float],
     scores: Mapping[tuple[int, int], float],
 ) -> tuple[PhaseCurve, ...]:
-    curves, end = [], 0
-    for phase in sorted({phase for phase, _ in losses}):
-        step, loss = _column(losses, phase)
-        validation_step, score = _column(scores, phase)
-        # steps may be counted from the start of the phase or of the training
-        offset = end if step[0] < end else 0
-        curve = PhaseCurve(names[phase], step + offset, loss, validation_step + offset, score)
-        curves.append(curve)
-        end = int(curve.end)
-    return tuple(curves)
+    return tuple(
+        PhaseCurve(names[phase], *_column(losses, phase), *_column(scores, phase))
+        for phase in sorted({phase for phase, _ in losses})
+    )
 
 
 def _column(values: Mapping[tuple[int, int], float], phase: int) -> tuple[FloatArray, FloatArray]:

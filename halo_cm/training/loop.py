@@ -69,6 +69,7 @@ class Phase:
     validate_every: int
     student: torch.nn.Module
     target: torch.nn.Module | None
+    base: torch.nn.Module | None
     optimizer: Any
 
     @property
@@ -106,6 +107,7 @@ class Trainer:
         self.validator = self._make_validator() if self.is_main else None
         self.best_score: float | None = None
         self.global_step = 0
+        self._losses: list[Tensor] = []
 
     def run(self, *, resume: bool) -> None:
         """All phases, from the start or from the saved state."""
@@ -114,10 +116,10 @@ class Trainer:
         first = start = 0
         if state:
             first, start = state.position.phase_index, state.position.step
-            self.best_score, self.global_step = (
-                state.position.best_score,
-                state.position.global_step,
-            )
+            self.best_score = state.position.best_score
+            self.global_step = state.position.global_step
+            losses = state.position.losses
+            self._losses = [torch.tensor(x, device=self.accelerator.device) for x in losses]
             logger.info("continuing phase %d of %d at step %d", first + 1, len(phases), start)
         elif self.is_main and self.folder.log.exists():
             self.folder.log.unlink()  # of a run that ended before its first checkpoint
@@ -134,6 +136,8 @@ class Trainer:
         self.log.close()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
+        if self.stop_asked:
+            raise KeyboardInterrupt  # during the last validation: no benchmark is wanted now
 
     def _start(self, index: int) -> Phase:
         config = self.config.training.phases[index]
@@ -143,6 +147,7 @@ class Trainer:
         for emulator in (self.emulator, self.average):
             emulator.sampler, emulator.denoiser.boundary = objective.sampler, boundary
         target = copy.deepcopy(self.network) if objective.uses_target else None
+        base = copy.deepcopy(self.network) if config.reference else None
         optimizer = make_optimizer(config, self.network)
         student, optimizer = self.accelerator.prepare(self.network, optimizer)
         return Phase(
@@ -154,6 +159,7 @@ class Trainer:
             validate_every=config.validate_every or self.config.validation.every,
             student=student,
             target=target,
+            base=base,
             optimizer=optimizer,
         )
 
@@ -195,8 +201,9 @@ class Trainer:
         phase.optimizer.zero_grad()
         self._update_averages(phase, step)
         self.global_step += 1
-        if step % config.log_every == 0:
-            self._log_step(phase, step, loss, task)
+        self._losses.append(loss.detach())
+        if step == 0 or (step + 1) % config.log_every == 0 or step + 1 == phase.n_steps:
+            self._log_losses(phase, step, task)
         task.advance()
 
     def _context(self, phase: Phase, step: int, stream: int) -> Step:
@@ -238,8 +245,10 @@ class Trainer:
             "training.phases.learning_rate or look at these cutouts"
         )
 
-    def _log_step(self, phase: Phase, step: int, loss: Tensor, task: Task) -> None:
-        mean = float(self.accelerator.reduce(loss.detach(), "mean"))
+    def _log_losses(self, phase: Phase, step: int, task: Task) -> None:
+        """Mean over the steps since the last line of the log."""
+        mean = float(self.accelerator.reduce(torch.stack(self._losses).mean(), "mean"))
+        self._losses.clear()
         if self.is_main:
             task.describe(f"loss {mean:.4f}")
             record = {**self._where(phase, step), "loss": mean}
@@ -259,18 +268,20 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _end(self, phase: Phase) -> None:
-        """Hand the averaged weights to the next phase."""
+        """Hand the averaged weights to the next phase, or those before a reference."""
         self._validate(phase, phase.n_steps - 1)
-        self.network.load_state_dict(self.average.denoiser.network.state_dict())
         if self.is_main:
             path = self.folder.phase_model(phase.index, phase.name)
             save_emulator(self.average, path, self._where(phase, phase.n_steps - 1))
+        if phase.base is not None:
+            self.average.denoiser.network.load_state_dict(phase.base.state_dict())
+        self.network.load_state_dict(self.average.denoiser.network.state_dict())
         self.accelerator.free_memory()
 
     def _competes(self, phase: Phase) -> bool:
-        """Whether this phase's model is sampled as the run's last one will be."""
+        """Whether this phase's model is no reference, and sampled as the run's last one will be."""
         last = resolve_objective(self.config.training.phases[-1].objective)
-        return phase.objective.sampler == last.sampler
+        return phase.base is None and phase.objective.sampler == last.sampler
 
     def _should_stop(self, step: int) -> bool:
         """Whether any rank was asked to stop; ranks agree every few steps."""
@@ -286,7 +297,12 @@ class Trainer:
     def _save_state(self, phase: Phase, step: int) -> None:
         if self.is_main:
             position = training_state.Position(
-                phase.index, step, self.global_step, self.best_score, self.n_ranks
+                phase_index=phase.index,
+                step=step,
+                global_step=self.global_step,
+                best_score=self.best_score,
+                n_ranks=self.n_ranks,
+                losses=tuple(float(loss) for loss in self._losses),
             )
             modules = self._modules(phase)
             training_state.save(self.folder.state, position, modules, phase.optimizer)
@@ -295,12 +311,12 @@ class Trainer:
     def _modules(self, phase: Phase) -> dict[str, torch.nn.Module]:
         """What changes while training, beside the optimiser."""
         modules = {"network": self.network, "average": self.average.denoiser.network}
-        if phase.target is not None:
-            modules["target"] = phase.target
-        return modules
+        more = {"target": phase.target, "base": phase.base}
+        return modules | {name: module for name, module in more.items() if module is not None}
 
     def _where(self, phase: Phase, step: int) -> dict[str, Any]:
-        return {"phase": phase.name, "phase_index": phase.index, "step": step}
+        position = {"phase_index": phase.index, "step": step, "global_step": self.global_step}
+        return {"phase": phase.name, **position}
 
     def _make_validator(self) -> Validator:
         config = self.config.validation

@@ -36,6 +36,8 @@ class Position:
         Of the validation, so far.
     n_ranks
         Processes, each with noise of its own.
+    losses
+        Losses of the first process since the last line of the log.
     """
 
     phase_index: int
@@ -43,6 +45,7 @@ class Position:
     global_step: int
     best_score: float | None
     n_ranks: int
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -113,11 +113,12 @@ def benchmark_result(summary, gallery) -> Benchmark:
 
 @pytest.fixture
 def log_lines() -> list[dict]:
-    """Two phases whose steps start from zero, with a validation in each."""
+    """Two phases of 31 steps, with a validation in each."""
     lines: list[dict] = []
     for index, (phase, loss) in enumerate((("denoising", 4.0), ("energy_score", 0.5))):
         for step in (0, 10, 20, 30):
             place = {"time": 1.0, "phase": phase, "phase_index": index, "step": step}
+            place["global_step"] = 31 * index + step + 1
             lines.append(
                 {**place, "loss": loss / (1 + step), "learning_rate": 1e-3, "images": step}
             )

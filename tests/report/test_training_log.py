@@ -25,32 +25,19 @@ def write(tmp_path):
 def test_steps_of_phases_follow_each_other(write, log_lines) -> None:
     first, second = read_training_log(write(log_lines))
     assert (first.name, second.name) == ("denoising", "energy_score")
-    np.testing.assert_array_equal(first.step, [0, 10, 20, 30])
-    np.testing.assert_array_equal(second.step, [30, 40, 50, 60])
+    np.testing.assert_array_equal(first.step, [1, 11, 21, 31])
+    np.testing.assert_array_equal(second.step, [32, 42, 52, 62])
+    assert (first.end, second.end) == (31, 62)
     np.testing.assert_allclose(second.loss, 0.5 / np.array([1, 11, 21, 31]))
-    np.testing.assert_array_equal(second.validation_step, [60])
+    np.testing.assert_array_equal(second.validation_step, [62])
     np.testing.assert_array_equal(second.score, [0.5])
-
-
-def test_steps_that_count_through_all_phases_stay(write, log_lines) -> None:
-    for line in log_lines:
-        line["step"] += 40 * line["phase_index"]
-    second = read_training_log(write(log_lines))[1]
-    np.testing.assert_array_equal(second.step, [40, 50, 60, 70])
-    np.testing.assert_array_equal(second.validation_step, [70])
 
 
 def test_repeated_steps_of_a_resumed_training_count_once(write, log_lines) -> None:
     resumed = [{**line, "loss": 9.0} for line in log_lines[2:4]]
     first = read_training_log(write(log_lines[:4] + resumed))[0]
-    np.testing.assert_array_equal(first.step, [0, 10, 20, 30])
+    np.testing.assert_array_equal(first.step, [1, 11, 21, 31])
     np.testing.assert_allclose(first.loss, [4, 4 / 11, 9, 9])
-
-
-def test_a_validation_without_step_belongs_to_the_last_step(write, log_lines) -> None:
-    lines = [*log_lines[:3], {"time": 2.0, "validation": {"score": 0.7}}]
-    first = read_training_log(write(lines))[0]
-    np.testing.assert_array_equal(first.validation_step, [20])
 
 
 def test_a_cut_off_last_line_is_reported(write, log_lines, caplog) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from builders import make_config, make_cutouts, merge
 
 from halo_cm.data.cutouts import write_cutouts
-from halo_cm.errors import CheckpointError, ConfigError, TrainingError
+from halo_cm.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from halo_cm.manager import ModelManager
 from halo_cm.objectives.ect import EasyConsistencyTuning
 from halo_cm.training import loop
@@ -59,7 +60,9 @@ def test_the_model_is_the_best_by_the_sampled_metric(finished):
     assert {r["phase"] for r in scores} == {"ect", "energy_score"}  # not the denoiser's
     best = min(scores, key=lambda r: r["validation"]["score"])
     kept = json.loads(finished.model.with_suffix(".json").read_text())["training"]
-    assert kept == {k: best[k] for k in ("phase", "phase_index", "step", "validation")}
+    assert kept == {
+        k: best[k] for k in ("phase", "phase_index", "step", "global_step", "validation")
+    }
 
 
 def test_training_moves_the_weights_and_the_samples(finished, data):
@@ -102,6 +105,106 @@ def test_an_interrupted_run_continues_exactly(finished, data, tmp_path, monkeypa
         assert ours == theirs
 
 
+def with_target_and_reference(data, output):
+    """A config whose phases need all that a state can hold: a target network, a way back."""
+    phases = [
+        {"objective": {"name": "denoising"}, "steps": 6},
+        {"objective": {"name": "regression"}, "steps": 6, "reference": True},
+        {"objective": {"name": "ct"}, "steps": 6},
+    ]
+    return make_config(data, output, training={"phases": phases})
+
+
+@pytest.mark.parametrize("stop", [(1, 3), (2, 2)])
+def test_target_networks_and_references_are_continued_exactly(data, tmp_path, monkeypatch, stop):
+    whole = train(with_target_and_reference(data, tmp_path / "whole"))
+    config = with_target_and_reference(data, tmp_path / "parts")
+    original = loop.Trainer._step
+
+    def interrupting(self, phase, step, task):
+        original(self, phase, step, task)
+        if (phase.index, step) == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop.Trainer, "_step", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(loop.Trainer, "_step", original)
+    folder = train(config, resume=True)
+    for index, name in enumerate(("denoising", "regression", "ct")):
+        assert_equal_weights(folder.phase_model(index, name), whole.phase_model(index, name))
+    assert_equal_weights(folder.model, whole.model)
+
+
+def test_a_reference_changes_nothing_for_the_phases_after_it(data, tmp_path):
+    """But for the numbers of the phases, which name their random streams."""
+    config = with_target_and_reference(data, tmp_path)
+    folder = train(config)
+    assert {r["phase"] for r in records(folder) if "validation" in r} == {"ct"}
+    started = {}
+
+    def remember(self, phase, start):
+        weights = self.network.state_dict()
+        started[phase.index] = {k: v.clone() for k, v in weights.items()}
+        return original(self, phase, start)
+
+    original = loop.Trainer._run_phase
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Trainer, "_run_phase", remember)
+        train(with_target_and_reference(data, tmp_path / "again"))
+    assert all(torch.equal(started[1][k], started[2][k]) for k in started[1])
+
+
+def test_a_reference_cannot_be_the_last_phase(data, tmp_path):
+    phases = [{"objective": {"name": "denoising"}, "steps": 6, "reference": True}]
+    with pytest.raises(ValueError, match=r"phases.0.reference = true.*put references before it"):
+        make_config(data, tmp_path, training={"phases": phases})
+
+
+def test_ctrl_c_in_the_last_validation_ends_the_command(data, tmp_path, monkeypatch):
+    config = make_config(data, tmp_path)
+    end = loop.Trainer._end
+
+    def interrupted(self, phase):
+        end(self, phase)
+        if phase.index == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop.Trainer, "_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert RunFolder(config).finished
+
+
+def test_a_full_disk_while_the_state_is_saved_keeps_the_state_before(
+    finished, data, tmp_path, monkeypatch
+):
+    config = make_config(data, tmp_path)
+    save, calls = training_state.save, []
+
+    def full(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            monkeypatch.setattr(
+                "halo_cm.training.checkpoint.save", lambda *_, **__: b"x" * 10_000_000
+            )
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+            try:
+                save(*arguments)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        save(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_state, "save", full)
+        with pytest.raises(OutputError, match=r"cannot write .*state\.safetensors.*ulimit"):
+            train(config)
+    monkeypatch.undo()
+    assert training_state.load(RunFolder(config).state).position.step == 5
+    assert_equal_weights(train(config, resume=True).model, finished.model)
+
+
 def test_a_killed_run_continues_from_its_last_checkpoint(finished, data, tmp_path, monkeypatch):
     """As after SIGKILL or a power cut: nothing is saved at the end, the log runs ahead."""
     config = make_config(data, tmp_path)
@@ -140,7 +243,7 @@ def test_a_cut_off_line_of_the_log_is_dropped_on_resuming(data, tmp_path, monkey
 
 def test_two_trainings_in_one_folder_are_refused(data, tmp_path):
     config = make_config(data, tmp_path)
-    with RunFolder(config).lock(), pytest.raises(CheckpointError, match="another process"):
+    with RunFolder(config).lock(), pytest.raises(OutputError, match="another process is training"):
         train(config)
 
 
@@ -161,7 +264,7 @@ def test_a_foreign_launcher_is_refused(data, tmp_path, monkeypatch):
 
 def test_auto_continues_with_the_processes_of_the_run(data, tmp_path, monkeypatch):
     config = make_config(data, tmp_path, training={"processes": "auto"})
-    position = training_state.Position(0, 3, 3, None, 4)
+    position = training_state.Position(0, 3, 3, None, 4, ())
     folder = RunFolder(config)
     training_state.save(folder.state, position, {}, torch.optim.AdamW([torch.zeros(1)]))
     assert _processes(config, folder, resume=True) == 4
