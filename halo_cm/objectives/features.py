@@ -49,6 +49,9 @@ def patches(coarsen: int, width: int) -> Feature:
 def band_powers(*, contrast: bool) -> Feature:
     """Log power in rings of integer wavenumber below Nyquist, (B, C, n_rings, 1).
 
+    Apodised as `halo_cm.statistics.power` does it: the mean that is subtracted is weighted by the
+    window.
+
     Parameters
     ----------
     contrast
@@ -56,8 +59,9 @@ def band_powers(*, contrast: bool) -> Feature:
     """
 
     def feature(x: Tensor) -> Tensor:
-        if contrast:
-            x = x / x.mean((-1, -2), keepdim=True).clamp(min=1e-30) - 1
+        weights = _rings(x.shape[-1])[0].to(x.device)
+        scale = x.mean((-1, -2), keepdim=True).clamp(min=1e-30) if contrast else 1.0
+        x = (x - (x * weights).sum((-1, -2), keepdim=True) / weights.sum()) / scale
         return (_ring_power(x) + 1e-3).log().unsqueeze(-1)
 
     return feature
@@ -79,7 +83,10 @@ def with_total(mass: Tensor) -> Tensor:
 
 
 def _ring_power(x: Tensor) -> Tensor:
-    """Mean squared Fourier amplitude of apodised fields in rings, (B, C, n // 2 - 1)."""
+    """Mean squared Fourier amplitude of apodised fields in rings, (B, C, n // 2 - 1).
+
+    Divided by what white noise without its mean keeps, so that it is level in all rings.
+    """
     window, mix = _rings(x.shape[-1])
     window, mix = window.to(x.device), mix.to(x.device)
     power = torch.fft.rfft2(x * window).abs().square()
@@ -99,4 +106,9 @@ def _rings(n: int) -> tuple[Tensor, Tensor]:
     if n % 2 == 0:
         weight[:, -1] = 1.0
     matrix = torch.stack([(ring == k) * weight for k in range(1, n // 2)], -1).flatten(0, 1)
-    return hann[:, None] * hann[None], matrix / matrix.sum(0)
+    window, matrix = hann[:, None] * hann[None], matrix / matrix.sum(0)
+    first, second = torch.fft.rfft2(window), torch.fft.rfft2(window**2)
+    share, total = first / first[0, 0], second[0, 0].real
+    # the response of halo_cm.statistics.power over mean(w^2): 1 to 0.2% beyond the first ring
+    kept = 1 - 2 * (share.conj() * second).real / total + share.abs().square()
+    return window, matrix / (kept.flatten() @ matrix)

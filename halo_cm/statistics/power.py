@@ -1,12 +1,23 @@
 """Power spectra of projected mass maps.
 
 For a map of mass per pixel m(x) on n x n pixels of area A, a window w(x) (1 if periodic) and the
-overdensity delta = m / mean(m) - 1 of that map::
+overdensity delta = (m - mean_w) / mean(m) of that map, with mean_w = sum(w m) / sum(w)::
 
-    P(k) = A / n^2 * < |sum_x w(x) delta(x) exp(-i k x)|^2 > / mean(w^2)      [(Mpc/h)^2]
+    P(k) = A / n^2 * < |sum_x w(x) delta(x) exp(-i k x)|^2 > / < r(k) >      [(Mpc/h)^2]
 
 where <> is the mean over the modes whose distance from the origin, in units of 2 pi / boxsize,
-rounds to the same integer. White noise of variance v thus has P(k) = v A.
+rounds to the same integer.
+
+The window weighs the mean that is subtracted, so that sum(w delta) = 0: with the plain mean, a halo
+in the middle of the window leaves a rest, which the window spreads over the first bin. The
+response r(k) is what white noise of variance 1 has in the place of P(k) / A, to first order in the
+noise. With W and V the transforms of w and w^2::
+
+    r(k) = [V(0) - 2 Re(conj(W(k)) V(k)) / W(0) + V(0) |W(k)|^2 / W(0)^2] / n^2
+
+The first term is mean(w^2), what the window takes away; the others are what the subtracted mean
+takes from the first bin. White noise of variance v thus has P(k) = v A in every bin, and a map
+times a constant has the power of the map. Without a window r(k) = 1.
 """
 
 from __future__ import annotations
@@ -122,6 +133,10 @@ class _Modes:
         _check_maps(maps, boxsize, name)
         self.leading, self.n_pixels, self.boxsize = maps.shape[:-2], maps.shape[-1], boxsize
         self.maps = maps.reshape(-1, self.n_pixels, self.n_pixels)
+        self.window = _window(window, self.n_pixels)
+        weights = self.window.ravel() / self.window.sum()
+        # in double precision, a few maps at a time
+        self.subtracted = np.array([m.reshape(-1).astype(np.float64) @ weights for m in self.maps])
         self.mean = self.maps.mean((-2, -1), dtype=np.float64)
         if empty == "raise" and not self.mean.all():
             raise DataError(
@@ -129,19 +144,18 @@ class _Modes:
                 "that they have no overdensity; leave them out, or pass empty='zero' to give them "
                 "no power"
             )
-        self.window = _window(window, self.n_pixels)
 
     def __getitem__(self, which: slice) -> FloatArray:
         mean = np.where(self.mean[which] > 0, self.mean[which], np.inf)[:, None, None]
-        overdensity = self.maps[which] / mean - np.isfinite(mean)
+        overdensity = (self.maps[which] - self.subtracted[which, None, None]) / mean
         modes: FloatArray = rfft2(overdensity * self.window, overwrite_x=True)
         return modes
 
     def spectrum(self, other: _Modes) -> PowerSpectrum:
         """Binned product of these modes with the conjugate of the modes of ``other``."""
         n, bins = self.n_pixels, _radial_bins(self.n_pixels)
-        # A / n^2 with A = (boxsize / n)^2, and the power that the window takes away
-        norm = (self.boxsize / n**2) ** 2 / np.mean(self.window**2)
+        # A / n^2 with A = (boxsize / n)^2, and what the window and the subtracted mean take away
+        norm = (self.boxsize / n**2) ** 2 / bins.average(_response(self.window)[None])[0]
         power = np.empty((len(self.maps), len(bins.radius)))
         step = max(1, _PIXELS_AT_ONCE // n**2)
         for start in range(0, len(power), step):
@@ -205,6 +219,15 @@ def _window(name: Window | None, n_pixels: int) -> FloatArray:
         profile = hann(n_pixels + 2)[1:-1]
         return np.asarray(np.outer(profile, profile))
     raise DataError(f"window {name!r} is unknown, expected None (periodic) or 'hann'")
+
+
+def _response(window: FloatArray) -> FloatArray:
+    """Power of windowed white noise of variance 1 without its mean over n^2, at each mode."""
+    first, second = rfft2(window), rfft2(window**2)
+    share = first / first[0, 0]
+    total = second[0, 0].real
+    power = total - 2 * (np.conj(share) * second).real + total * np.abs(share) ** 2
+    return np.asarray(power / window.size)
 
 
 def _check_maps(maps: FloatArray, boxsize: float, name: str) -> None:

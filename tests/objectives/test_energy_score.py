@@ -52,6 +52,14 @@ def test_band_powers_agree_with_the_statistics_package():
     np.testing.assert_allclose(ratio / ratio.mean(), 1, rtol=2e-3)  # up to one normalisation
 
 
+def test_band_powers_know_nothing_of_the_mean():
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    logs = [band_powers(contrast=False)(x + offset) for offset in (0, 5)]
+    torch.testing.assert_close(*logs, rtol=1e-3, atol=1e-3)
+    empty = band_powers(contrast=True)(torch.zeros(1, 1, 32, 32))
+    torch.testing.assert_close(empty.exp(), torch.full_like(empty, 1e-3))
+
+
 def test_apertures_are_centred():
     mass = torch.zeros(1, 1, 32, 32)
     mass[..., 15:17, 15:17] = 1e12

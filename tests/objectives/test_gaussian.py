@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -112,16 +113,24 @@ def test_the_exact_map_beats_its_neighbours(objective):
     assert losses[0] < losses[1]
 
 
-def test_a_point_mass_makes_the_pair_one_step_of_the_ode(generator):
-    """For data at one point the ODE is a straight line through x_clean: x_r is exact."""
-    x_clean = torch.full((64, 1, 1, 1), 0.3)
-    ct = ConsistencyTraining(n_levels=18)
-    step = make_step(nn.Identity(), SIGMA_MIN, generator)
-    t, r = (level.view(-1, 1, 1, 1) for level in ct.pair(step, 64))
-    noise = step.noise_like(x_clean)
-    x_t = x_clean + t * noise
-    slope = (x_t - x_clean) / t  # D = x_clean
-    torch.testing.assert_close(x_t + (r - t) * slope, x_clean + r * noise, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("objective", [ConsistencyTraining(n_levels=18), EasyConsistencyTuning()])
+def test_a_point_mass_makes_the_pair_one_step_of_the_ode(objective, generator):
+    """For data at one point the ODE is a straight line to it: what the loss compares lies on it."""
+    seen = []
+
+    def point(x, sigma, condition, parameters):
+        seen.append((x, sigma.view(-1, 1, 1, 1)))
+        return torch.full_like(x, 0.3)
+
+    point.sigma_data = STD
+    step = replace(make_step(nn.Identity(), SIGMA_MIN, generator), denoiser=point, frozen=point)
+    loss = objective.loss(step, batch_of(torch.full((64, 1, 2, 2), 0.3)))
+    assert abs(loss.item()) < 1e-6  # the exact map of a point mass
+    (x_t, t), (x_r, r) = seen
+    assert (t > r).all() and len(t.unique()) > 5
+    assert ((x_t - 0.3) / t).std().item() == pytest.approx(1, rel=0.2)
+    slope = (x_t - point(x_t, t, None, None)) / t  # of the probability-flow ODE
+    torch.testing.assert_close(x_t + (r - t) * slope, x_r, rtol=1e-4, atol=1e-4)
 
 
 def test_ct_draws_every_pair_down_to_sigma_min(generator):

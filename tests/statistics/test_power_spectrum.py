@@ -35,11 +35,55 @@ def test_white_noise_is_flat(window: str | None, n_pixels: int) -> None:
     maps = 1e10 * white_noise((3000, n_pixels, n_pixels), variance)
     spectrum = power_spectrum_2d(maps, BOXSIZE, window=window)
     mean = spectrum.power.mean(0)
-    # the mean of each map is removed, which a window spreads over the first bin
-    bins = slice(1, None) if window else slice(None)
-    np.testing.assert_allclose(mean[bins], variance * area, rtol=0.03)
-    weighted = np.average(mean[bins], weights=spectrum.n_modes[bins])
+    np.testing.assert_allclose(mean, variance * area, rtol=0.03)
+    weighted = np.average(mean, weights=spectrum.n_modes)
     assert weighted == pytest.approx(variance * area, rel=0.01)
+
+
+def test_white_noise_is_flat_in_the_first_bin_of_cutouts() -> None:
+    n, variance = 16, 1e-4
+    power = [
+        power_spectrum_2d(white_noise((10_000, n, n), variance, seed), BOXSIZE, window="hann").power
+        for seed in range(4)
+    ]
+    first = np.concatenate(power)[:, 0].mean()
+    assert first == pytest.approx(variance * (BOXSIZE / n) ** 2, rel=0.02)
+
+
+@pytest.mark.parametrize("window", [None, "hann"])
+@pytest.mark.parametrize("n", [8, 9, 16])
+def test_response_to_white_noise_is_exact(window: str | None, n: int) -> None:
+    """Small noise acts linearly, so that its mean power is the sum over single pixels."""
+    step = 1e-5
+    maps = (1 + step * np.eye(n * n)).reshape(n * n, n, n)
+    power = power_spectrum_2d(7e9 * maps, BOXSIZE, window=window).power.sum(0)
+    np.testing.assert_allclose(power, (step * BOXSIZE / n) ** 2, rtol=1e-4)
+
+
+def test_the_mean_does_not_leak_through_the_window() -> None:
+    """A slope of the mass towards the middle that is known exactly: the window itself."""
+    n = 32
+    profile = np.sin(np.pi * np.arange(1, n + 1) / (n + 1)) ** 2
+    window = np.outer(profile, profile)
+    maps = 1 + 3 * window + np.zeros((2, 1, 1))
+    mean = (window * maps[0]).sum() / window.sum()
+    kept = window * (maps[0] - mean) / maps[0].mean()
+    assert abs(kept.sum()) < 1e-9
+    power = power_spectrum_2d(maps, BOXSIZE, window="hann").power
+    modes = np.abs(np.fft.fft2(kept)) ** 2 * BOXSIZE**2 / n**4 / np.mean(window**2)
+    frequency = np.fft.fftfreq(n, 1 / n)
+    ring = np.rint(np.hypot(frequency[:, None], frequency)) == 2
+    np.testing.assert_allclose(power[:, 1], modes[ring].mean(), rtol=3e-3)
+
+
+@pytest.mark.parametrize("window", [None, "hann"])
+def test_rescaling_a_map_changes_nothing(window: str | None) -> None:
+    maps = lognormal((3, 16, 16))
+    power = power_spectrum_2d(maps, BOXSIZE, window=window).power
+    scaled = power_spectrum_2d(
+        np.array([1e-9, 1.0, 1e12])[:, None, None] * maps, BOXSIZE, window=window
+    )
+    np.testing.assert_allclose(scaled.power, power, rtol=1e-9)
 
 
 def test_plane_wave_has_its_amplitude_in_its_bin() -> None:
