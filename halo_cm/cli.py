@@ -115,19 +115,25 @@ def sample(
     model: ModelOptions,
     data: DataFile,
     out: Annotated[Path, typer.Option(help="File to write (netCDF).", metavar="FILE")],
-    n_haloes: Annotated[int, typer.Option(min=1, help="How many haloes of the split.")] = 16,
+    n_haloes: Annotated[int, typer.Option(min=1, help="How many cutouts of the split.")] = 16,
     n_samples: Annotated[int, typer.Option(min=1, help="Samples of each halo.")] = 4,
     n_sampling_steps: Steps = None,
     seed: Seed = 0,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
 ) -> None:
-    """Draw fields for a few haloes into one file."""
+    """Draw fields for a few haloes into one file: different haloes as long as there are some."""
     from halo_cm.atomic import atomic_path
+    from halo_cm.benchmark.selection import label_haloes, spread_rows
     from halo_cm.generate import generate_chunk
     from halo_cm.generation.catalogue import read_catalogue
 
     path = model.path()
-    haloes = read_catalogue(data, split).isel(halo=slice(n_haloes))
+    haloes = read_catalogue(data, split)
+    # other random draws of the truth have the same maps and parameters
+    repeat = haloes["data_realization"].values
+    haloes = haloes.isel(halo=repeat == repeat.min())
+    labels = label_haloes(haloes["box"].values, haloes["halo_in_box"].values)
+    haloes = haloes.isel(halo=spread_rows(labels, n_haloes))
     haloes["mass"] = generate_chunk(
         path,
         data,
@@ -138,7 +144,7 @@ def sample(
     )
     with atomic_path(out) as temporary:
         haloes.assign_attrs(model=str(path), seed=seed).to_netcdf(temporary, engine="h5netcdf")
-    typer.echo(f"{out}: {haloes.sizes['halo']} haloes x {n_samples} samples")
+    typer.echo(f"{out}: {haloes.sizes['halo']} cutouts x {n_samples} samples")
 
 
 @app.command()
@@ -173,7 +179,8 @@ def generate(
 @command("nothing was changed")
 def info(
     path: Annotated[
-        Path | None, typer.Argument(help="Model, run folder, cutout file or zarr store.")
+        Path | None,
+        typer.Argument(help="Model, run folder, cutout file, zarr store or configuration."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Print this configuration, all defaults included.")
@@ -186,6 +193,8 @@ def info(
     """Say what a file is: a configuration, a model or data."""
     if (path is None) == (config is None):
         raise ConfigError("give either a PATH or --config FILE")
+    if path is not None and path.suffix in (".toml", ".ini"):
+        path, config = None, path
     if config is not None:
         from halo_cm.config.loader import ConfigLoader, as_toml
 

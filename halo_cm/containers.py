@@ -129,10 +129,7 @@ class Cutouts:
                 raise DataError(f"{name} has shape {value.shape}, expected {shape}")
         for name in ("condition", "target"):
             check_mass(getattr(self, name), name)
-        if not np.isfinite(self.parameters).all():
-            raise DataError(
-                "parameters hold NaN or infinite values: every cutout needs all of them"
-            )
+        check_parameters(self.parameters)
 
     def __len__(self) -> int:
         return len(self.condition)
@@ -146,8 +143,8 @@ class Cutouts:
         """Rows chosen by a mask, an index array or a slice."""
         return self._map_rows(lambda rows: rows[which])
 
-    def in_split(self, name: str, realization: int | None = 0) -> Cutouts:
-        """Rows of one split; ``realization=None`` keeps every repeated draw."""
+    def in_split(self, name: str, realization: int | None = None) -> Cutouts:
+        """Rows of one split, and of one random draw at fixed parameters if its number is given."""
         chosen = self.split == SPLITS.index(name)
         if realization is not None:
             chosen &= self.realization == realization
@@ -159,6 +156,12 @@ class Cutouts:
             value = getattr(self, name)
             changed[name] = None if value is None else transform(value)
         return replace(self, **changed)
+
+
+def check_parameters(parameters: FloatArray) -> None:
+    """Raise a `DataError` if a parameter is NaN or infinite."""
+    if not np.isfinite(parameters).all():
+        raise DataError("parameters hold NaN or infinite values: every cutout needs all of them")
 
 
 def check_mass(maps: FloatArray | None, name: str) -> None:

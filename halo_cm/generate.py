@@ -45,6 +45,7 @@ from halo_cm.errors import ConfigError
 from halo_cm.generation.catalogue import (
     check_geometry,
     fingerprint,
+    maps_fingerprint,
     read_catalogue,
     read_maps,
 )
@@ -209,7 +210,7 @@ def generate_chunk(
 
     rows = np.asarray(rows)
     emulator = _load(Path(model), device)
-    condition, parameters = read_maps(data, rows)
+    condition, parameters = read_maps(data, rows, emulator.geometry)
     mass = sample(
         emulator,
         condition,
@@ -230,18 +231,19 @@ def generate_chunk(
 
 def _prepare(draw: _Draw, out: Path, options: GenerateOptions) -> tuple[_Draw, Store]:
     """Check that model, data and settings fit together; begin the store or continue it."""
-    from halo_cm.sampling import DEVICE_BATCH
+    from halo_cm.sampling import DEVICE_BATCH, whole_number
 
-    if draw.n_realizations < 1 or draw.seed < 0:
-        raise ConfigError(
-            f"n_realizations must be at least 1 and seed not negative, found {draw.n_realizations} "
-            f"and {draw.seed}"
-        )
+    n_realizations = whole_number("n_realizations", draw.n_realizations, least=1, error=ConfigError)
+    seed = whole_number("seed", draw.seed, least=0, error=ConfigError)
+    draw = replace(draw, n_realizations=n_realizations, seed=seed)
     emulator = _load(draw.model)
     steps = emulator.default_steps if draw.n_sampling_steps is None else draw.n_sampling_steps
+    steps = whole_number("n_sampling_steps", steps, error=ConfigError)
     emulator.levels(steps)  # raises where the model has none for so many steps
     geometry = read_geometry(draw.data)
     check_geometry(draw.data, geometry, emulator.geometry)
+    # a file without targets need not name the channels that are drawn
+    geometry = replace(geometry, channels=emulator.geometry.channels)
     catalogue = read_catalogue(draw.data, options.split)
     size = choose_chunk(
         catalogue.sizes["halo"],
@@ -258,6 +260,7 @@ def _prepare(draw: _Draw, out: Path, options: GenerateOptions) -> tuple[_Draw, S
         "model_sha256": file_sha256(draw.model),
         "split": options.split or "all",
         "catalogue_sha256": fingerprint(catalogue),
+        "maps_fingerprint": maps_fingerprint(draw.data),
     }
     template = make_template(catalogue, geometry, draw.n_realizations, size).assign_attrs(
         **identity,

@@ -111,7 +111,7 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     if reuse and (found := _earlier_summary(folder, inputs)) is not None:
         logger.info("reusing the report %s", folder.report)
         return found
-    test = read_cutouts(path, "test")
+    test = read_cutouts(path, "test", 0)
     chosen = spread_over_haloes(test, settings.n_cutouts, config.seed)
     model = _load(folder.model)
     model.use_sampling(config.sampling)

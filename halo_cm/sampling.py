@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from halo_cm.containers import check_mass
-from halo_cm.errors import DataError
+from halo_cm.errors import ConfigError, DataError, HaloCMError
 from halo_cm.progress import progress
 from halo_cm.seeding import derive_seed
 
@@ -52,7 +53,9 @@ def sample(
     model
         From `ModelManager.initialize` or `ModelManager.load`.
     condition
-        DMO mass per pixel [Msun/h], shape (N, S, H, W): the field of view and the context maps.
+        DMO mass per pixel [Msun/h], shape (N, S, H, W): the field of view, then the wider context
+        maps. Every map is in mass per pixel *of the field of view*: a pixel of a context map holds
+        the mean over the pixels of that size that it covers (not their sum), as in vdm_BIND.
     batch_size
         Samples per condition; device batches are made internally.
     n_sampling_steps
@@ -72,30 +75,31 @@ def sample(
     Returns
     -------
     Tensor, ndarray or DataArray, as the condition
-        Mass per pixel [Msun/h], shape (N, batch_size, 3, H, W).
+        Mass per pixel [Msun/h], shape (N, batch_size, 3, H, W). A DataArray keeps the name of the
+        condition's first dimension and the coordinates along it and along y and x.
 
     Raises
     ------
     DataError
-        If maps or parameters have the wrong shape, or hold NaN or negative masses.
+        If maps or parameters have the wrong shape, hold NaN or negative masses, or lie far outside
+        what the model was trained on (`halo_cm.data.ranges`; a warning says what lies a little
+        outside).
     ConfigError
         If the model has no noise levels for ``n_sampling_steps``.
     """
     maps = _as_maps(condition, model)
     numbers = as_parameters(parameters, len(maps), model.geometry.parameter_names)
+    model.normalization.trained.check(maps, numbers)
     ids = _check_ids(halo_ids, len(maps))
     n_steps = model.default_steps if n_sampling_steps is None else n_sampling_steps
+    n_steps = whole_number("n_sampling_steps", n_steps, error=ConfigError)
     model.levels(n_steps)  # explains what is wrong with the number of steps
     size = (
         DEVICE_BATCH.get(model.device.type, 32) if device_batch_size is None else device_batch_size
     )
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("device_batch_size", size, 1),
-        ("seed", seed, 0),
-    ):
-        if value < least:
-            raise DataError(f"{name} must be at least {least}, found {value}")
+    batch_size = whole_number("batch_size", batch_size, least=1)
+    size = whole_number("device_batch_size", size, least=1)
+    seed = whole_number("seed", seed, least=0)
     out = torch.empty(len(maps), batch_size, *model.field_shape(maps))
     jobs = [(i, j) for i in range(len(maps)) for j in range(batch_size)]
     with progress("sampling", len(jobs), show=len(jobs) * model.nfe(n_steps) > 4096) as task:
@@ -113,6 +117,19 @@ def sample(
                 out[i, j] = field
             task.advance(len(part))
     return _like(out, condition, model)
+
+
+def whole_number(
+    name: str, value: Any, *, least: int | None = None, error: type[HaloCMError] = DataError
+) -> int:
+    """``value`` as an int; raises ``error`` if it is none, or is below ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise error(f"{name} must be a whole number, found {value!r}") from None
+    if least is not None and number < least:
+        raise error(f"{name} must be at least {least}, found {number}")
+    return number
 
 
 def as_parameters(parameters: Any, n: int, names: Sequence[str]) -> Tensor:
@@ -181,6 +198,8 @@ def _check_order(parameters: xr.DataArray, names: Sequence[str]) -> None:
 
 
 def _as_maps(condition: Any, model: Emulator) -> Tensor:
+    if hasattr(condition, "coords"):
+        _check_labels(condition, model)
     array = condition.detach().cpu() if isinstance(condition, Tensor) else condition
     array = np.asarray(array, dtype=np.float32)
     scales = model.geometry.scales
@@ -208,6 +227,31 @@ def _as_maps(condition: Any, model: Emulator) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
+def _check_labels(condition: xr.DataArray, model: Emulator) -> None:
+    """A labelled condition must be ordered as the model expects, in pixels of the same width."""
+    known, dims = ("scale", "y", "x"), tuple(str(dim) for dim in condition.dims)
+    if set(known) <= set(dims) and dims[-3:] != known:
+        raise DataError(
+            f"condition has the dimensions {dims}, expected (..., scale, y, x): reorder them with "
+            ".transpose(..., 'scale', 'y', 'x')"
+        )
+    geometry = model.geometry
+    if dims[1:2] != ("scale",) or "scale" not in condition.coords or condition.ndim != 4:
+        return
+    widths = np.asarray(condition.coords["scale"].values, dtype=float) / condition.shape[-1]
+    expected = np.array(geometry.scales) / geometry.n_pixels
+    if widths.shape == expected.shape and not np.allclose(widths, expected, rtol=1e-3):
+        raise DataError(
+            f"condition: the coordinate scale gives pixels of {_listed(widths)} Mpc/h, but the "
+            f"model was trained with {_listed(expected)}: order the maps from the field of view to "
+            "the widest, and make them with pixels of these widths"
+        )
+
+
+def _listed(numbers: FloatArray) -> str:
+    return ", ".join(f"{number:.4g}" for number in numbers)
+
+
 def _noise(
     streams: Sequence[int], model: Emulator, shape: tuple[int, int, int], n_steps: int
 ) -> Iterator[Tensor]:
@@ -225,7 +269,14 @@ def _like(out: Tensor, condition: Any, model: Emulator) -> Any:
         return out.numpy()
     import xarray as xr
 
-    names = ("halo", "realization", "channel", "y", "x")
+    first = condition.dims[0]
+    if first in (*(others := ("realization", "channel", "y", "x")), "dim_0"):
+        first = "halo"
     attributes = {"units": "Msun/h", "long_name": "mass per pixel"}
-    coordinates = {"channel": list(model.geometry.channels)}
-    return xr.DataArray(out.numpy(), dims=names, coords=coordinates, attrs=attributes)
+    kept = {
+        name: coordinate
+        for name, coordinate in condition.coords.items()
+        if {first, "y", "x"}.issuperset(coordinate.dims) and name not in others[:2]
+    }
+    coordinates = {**kept, "channel": list(model.geometry.channels)}
+    return xr.DataArray(out.numpy(), coordinates, dims=(first, *others), attrs=attributes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import h5py
 import pytest
 import tomli
 import xarray as xr
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 import halo_cm
 from halo_cm import pipeline
 from halo_cm.cli import app
+from halo_cm.data.cutouts import open_cutouts
 from halo_cm.errors import OutputError
 
 
@@ -107,6 +110,7 @@ def test_unknown_verbosity():
         (["simulate", "--set", "n_drows=1"], "unknown key 'n_drows'; did you mean 'n_draws'?"),
         (["info"], "give either a PATH or --config FILE"),
         (["info", "none.h5"], "none.h5"),
+        (["info", "none.toml"], "none.toml: no such file"),
         (["info", "none.zarr"], "none.zarr: no such store"),
         (["info", "runs"], "runs/model.safetensors"),
         (
@@ -184,8 +188,9 @@ def test_info_prints_the_resolved_tree(in_run):
     result = invoke("info", "--config", in_run.config, "--set", "training.phases.0.steps=77")
     tree = tomli.loads(result.stdout)
     assert tree["training"]["phases"][0]["steps"] == 77
-    assert tree["training"]["phases"][1]["objective"]["q"] == 4.0  # a default of the objective
+    assert tree["training"]["phases"][2]["objective"]["q"] == 4.0  # a default of the objective
     assert tree["data"]["universe"]["n_particles"] == 32
+    assert invoke("info", in_run.config).stdout == invoke("info", "--config", in_run.config).stdout
 
 
 def test_info_on_a_run_and_on_data(in_run):
@@ -210,6 +215,38 @@ def test_sample_writes_one_file_that_the_seed_fixes(in_run, tmp_path):
     assert (a["split"] == 2).all()  # the test split
     assert a.mass.equals(b.mass)
     assert not a.mass.equals(c.mass)
+
+
+def test_sample_draws_each_halo_once_as_long_as_there_are_others(in_run, tmp_path):
+    with open_cutouts(in_run.data) as file:
+        rows = {
+            n: file.column(n)[file.column("split") == 2] for n in ("box", "halo", "axis", "draw")
+        }
+    n_haloes, n_cutouts = (
+        len(set(zip(*(rows[n].tolist() for n in names), strict=True)))
+        for names in (("box", "halo"), rows)
+    )
+    assert n_haloes < n_cutouts < len(rows["box"])  # the truth was drawn twice
+    options = ("--model", "consistency", "--data", in_run.data, "--n-samples", 1)
+    for n in (n_haloes, n_haloes + 1, 1000):
+        result = invoke("sample", *options, "--n-haloes", n, "--out", tmp_path / "a.nc")
+        assert result.exit_code == 0, result.output
+        haloes = xr.load_dataset(tmp_path / "a.nc", engine="h5netcdf")
+        names = ("box", "halo_in_box", "axis", "draw")
+        found = list(zip(*(haloes[name].values.tolist() for name in names), strict=True))
+        assert len(found) == len(set(found)) == min(n, n_cutouts)
+        assert len({ids[:2] for ids in found}) == n_haloes
+        assert (haloes.data_realization == 0).all()
+
+
+def test_sample_checks_that_the_data_fit_the_model(in_run, tmp_path):
+    path = tmp_path / "deep.h5"
+    shutil.copy(in_run.data, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["depth"] = 2 * file.attrs["depth"]
+    message = fails("sample", "--model", "consistency", "--data", path, "--out", tmp_path / "a.nc")
+    assert "deep.h5: depth is " in message
+    assert not (tmp_path / "a.nc").exists()
 
 
 def test_generate_fills_a_store_that_info_describes(in_run, tmp_path):

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from builders import make_config, make_cutouts, make_emulator
+from builders import make_config, make_cutouts, make_emulator, merge
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from halo_cm.data.cutouts import write_cutouts
 from halo_cm.errors import CheckpointError
 from halo_cm.manager import ModelManager
 from halo_cm.sampling import sample
@@ -110,3 +111,13 @@ def test_an_outdated_description_is_explained(saved):
     save_file(tensors, path, metadata={"halo_cm": json.dumps(header)})
     with pytest.raises(CheckpointError, match="does not know"):
         ModelManager.load(path)
+
+
+def test_initialize_returns_all_cutouts_of_the_file(saved, tmp_path):
+    path, _ = saved
+    again = make_cutouts(n=3)
+    again.realization[:] = 1  # other random draws of the same haloes
+    write_cutouts(tmp_path / "haloes.h5", merge(make_cutouts(n=3), again))
+    config = make_config(tmp_path / "haloes.h5", path.parents[1])
+    data, _ = ModelManager.initialize(config)
+    assert data.realization.tolist() == [0, 0, 0, 1, 1, 1]

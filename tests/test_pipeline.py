@@ -14,7 +14,7 @@ from halo_cm.errors import ConfigError, DataError
 def own_run(trained_run, tmp_path_factory):
     """A short run on a file with one draw of each halo, as a real simulation has."""
     folder = tmp_path_factory.mktemp("own")
-    write_cutouts(folder / "own.h5", read_cutouts(trained_run.data))
+    write_cutouts(folder / "own.h5", read_cutouts(trained_run.data, realization=0))
     phases = [{"objective": {"name": "energy_score"}, "steps": 4}]
     config = ConfigLoader(trained_run.config, [f'output="{folder}"']).with_data(folder / "own.h5")
     training = config.training.model_validate({**config.training.model_dump(), "phases": phases})

@@ -32,15 +32,50 @@ def test_shape_units_and_kind_follow_the_condition(emulator, cutouts):
     fields = draw(emulator, cutouts)
     assert isinstance(fields, np.ndarray) and fields.shape == (5, 3, 3, 16, 16)
     assert fields.min() >= 0 and np.isfinite(fields).all()
-    assert fields[:, :, 0].mean() == pytest.approx(cutouts.condition[:, 0].mean(), rel=2)
+    # decoded values stay in the range of the training set, so that their shares of the mass do
+    trained = make_cutouts()
+    ratio = trained.target[:, :2] / trained.condition[:, :1]
+    share = fields[:, :, :2].mean((0, 1, 3, 4)) / cutouts.condition[:, 0].mean()
+    assert (ratio.min((0, 2, 3)) < share).all() and (share < ratio.max((0, 2, 3))).all()
 
     tensor = draw(emulator, cutouts, condition=torch.from_numpy(cutouts.condition))
     assert isinstance(tensor, torch.Tensor) and np.array_equal(tensor.numpy(), fields)
 
-    dims = ("cutout", "scale", "y", "x")
-    array = draw(emulator, cutouts, condition=xr.DataArray(cutouts.condition, dims=dims))
+    array = draw(emulator, cutouts, condition=xr.DataArray(cutouts.condition))
     assert array.dims == ("halo", "realization", "channel", "y", "x")
     assert array.attrs["units"] == "Msun/h" and np.array_equal(array.values, fields)
+
+
+def labelled(cutouts, **coordinates):
+    dims = ("cutout", "scale", "y", "x")
+    return xr.DataArray(cutouts.condition, coordinates, dims=dims)
+
+
+def test_labels_of_the_condition_are_kept(emulator, cutouts):
+    centres = (np.arange(16) - 7.5) * 6.25 / 16
+    condition = labelled(
+        cutouts,
+        cutout=[4, 8, 15, 16, 23],
+        mass=("cutout", np.arange(5.0)),
+        scale=list(emulator.geometry.scales),
+        x=centres,
+        redshift=0.0,
+    )
+    fields = draw(emulator, cutouts, condition=condition)
+    assert fields.dims == ("cutout", "realization", "channel", "y", "x")
+    assert set(fields.coords) == {"cutout", "mass", "x", "redshift", "channel"}
+    assert fields.sel(cutout=15).mass == 2 and np.array_equal(fields.x, centres)
+    assert np.array_equal(fields.values, draw(emulator, cutouts))
+    draws = condition.drop_vars("cutout").rename(cutout="realization")
+    assert draw(emulator, cutouts, condition=draws).dims[:2] == ("halo", "realization")
+
+
+def test_wrong_labels_are_refused(emulator, cutouts):
+    condition = labelled(cutouts)
+    with pytest.raises(DataError, match=r"'scale', 'x', 'y'\), expected .*\.transpose"):
+        draw(emulator, cutouts, condition=condition.transpose("cutout", "scale", "x", "y"))
+    with pytest.raises(DataError, match=r"pixels of 3.125, 1.562.*trained with 0.3906, 0.78"):
+        draw(emulator, cutouts, condition=labelled(cutouts, scale=[50.0, 25.0, 12.5, 6.25]))
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -95,6 +130,11 @@ def test_default_steps_come_from_the_config(emulator, cutouts):
         ({"device_batch_size": -1}, DataError, "device_batch_size must be at least 1"),
         ({"device_batch_size": 0}, DataError, "device_batch_size must be at least 1"),
         ({"seed": -1}, DataError, "seed must be at least 0"),
+        ({"seed": None}, DataError, "seed must be a whole number, found None"),
+        ({"batch_size": 2.5}, DataError, "batch_size must be a whole number, found 2.5"),
+        ({"device_batch_size": "8"}, DataError, "device_batch_size must be a whole number"),
+        ({"n_sampling_steps": 1.5}, ConfigError, "n_sampling_steps must be a whole number"),
+        ({"n_sampling_steps": "two"}, ConfigError, "must be a whole number, found 'two'"),
         ({"n_sampling_steps": 0}, ConfigError, "at least 1 for a consistency sampler"),
         (
             {"parameters": {"Omega_m": 0.3, "sigma_8": [1, 2]}},
@@ -123,9 +163,31 @@ def test_posterior_mean_averages_over_noise(emulator, cutouts):
     condition, parameters = (torch.from_numpy(a) for a in (cutouts.condition, cutouts.parameters))
     noise = torch.randn(6, 5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     mean = emulator.posterior_mean(condition, parameters, iter(noise))
-    again = emulator.posterior_mean(condition, parameters, iter(noise.flip(0)))
-    torch.testing.assert_close(mean, again, rtol=1e-3, atol=1e4)
     assert mean.shape == (5, 3, 16, 16) and (mean >= 0).all()
+    # the mean is that of the normalised fields of single evaluations
+    normalization, sigma = emulator.normalization, torch.full((5,), 80.0)
+    inputs = normalization.encode_condition(condition), normalization.encode_parameters(parameters)
+    single = torch.stack([emulator.denoiser(80 * n, sigma, *inputs) for n in noise])
+    assert single.std(0).min() > 0
+    expected = normalization.decode(single.mean(0), condition, parameters)
+    torch.testing.assert_close(mean, expected, rtol=1e-3, atol=1e4)
+    for n, x in zip(noise, single, strict=True):
+        alone = emulator.posterior_mean(condition, parameters, iter([n]))
+        expected = normalization.decode(x, condition, parameters)
+        torch.testing.assert_close(alone, expected, rtol=1e-3, atol=1e4)
+
+
+def test_more_noise_brings_the_posterior_mean_closer(emulator, cutouts):
+    condition, parameters = (torch.from_numpy(a) for a in (cutouts.condition, cutouts.parameters))
+    noise = torch.randn(84, 5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def log_mean(which):
+        gas = emulator.posterior_mean(condition, parameters, iter(noise[which]))[:, 1]
+        return (1 + gas / 1e9).log10()
+
+    limit = log_mean(slice(20, None))
+    distance = [(log_mean(slice(n)) - limit).square().mean().sqrt() for n in (1, 4, 16)]
+    assert distance[1] < 0.7 * distance[0] and distance[2] < 0.7 * distance[1]
 
 
 def test_labelled_parameters_must_be_in_order(emulator, cutouts):
@@ -151,3 +213,34 @@ def test_another_size_than_the_trained_one_is_said(emulator, caplog):
     with caplog.at_level("WARNING", logger="halo_cm"):
         draw(emulator, wide, parameters=wide.parameters)
     assert "32 x 32 pixels, the model was trained at 16" in caplog.text
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+def test_fields_drawn_on_cuda_are_those_of_the_cpu(emulator, cutouts):
+    on_gpu = make_emulator().cuda()
+    fields = draw(on_gpu, cutouts)
+    assert isinstance(fields, np.ndarray)
+    np.testing.assert_allclose(fields, draw(emulator, cutouts), rtol=2e-2, atol=1e6)
+    condition = torch.from_numpy(cutouts.condition).cuda()
+    assert draw(on_gpu, cutouts, condition=condition).device.type == "cuda"
+
+
+def test_inputs_far_from_the_training_set_are_refused(emulator, cutouts, caplog):
+    """In other units, or at other masses: nothing is extrapolated silently."""
+    for condition in (
+        np.log10(cutouts.condition),
+        cutouts.condition / cutouts.condition.mean((2, 3), keepdims=True),
+        cutouts.condition / 1e10,
+        0 * cutouts.condition,
+    ):
+        with pytest.raises(DataError, match=r"condition: .*6\.25 Mpc/h maps"):
+            draw(emulator, cutouts, condition=condition)
+    wrong = cutouts.parameters.copy()
+    wrong[2, 1] = 1e13
+    with pytest.raises(DataError, match=r"sigma_8 = 1e\+13, trained on 0\.2\d* to 0\.39\d*: too"):
+        draw(emulator, cutouts, parameters=wrong)
+    draw(emulator, cutouts)
+    assert not caplog.records
+    fields = draw(emulator, cutouts, parameters={"Omega_m": 0.3, "sigma_8": 0.5})
+    assert np.isfinite(fields).all()
+    assert [r.message.count("sigma_8 = 0.5, trained on 0.2") for r in caplog.records] == [1]

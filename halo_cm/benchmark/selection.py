@@ -20,10 +20,28 @@ def spread_over_haloes(cutouts: Cutouts, n_fields: int, seed: int = 0) -> Cutout
     DataError
         If ``n_fields`` is not positive.
     """
+    return cutouts.select(spread_rows(halo_labels(cutouts), n_fields, seed))
+
+
+def spread_rows(halo: IntArray, n_fields: int, seed: int = 0) -> IntArray:
+    """Rising indices of at most ``n_fields`` rows with as many different haloes as possible.
+
+    Parameters
+    ----------
+    halo
+        Number of the halo of each row, shape (N,), see `label_haloes`.
+    n_fields, seed
+        How many, and which of the equally good ones.
+
+    Raises
+    ------
+    DataError
+        If ``n_fields`` is not positive.
+    """
     if n_fields < 1:
         raise DataError(f"the number of fields must be positive, found {n_fields}")
-    order = generator(seed, "fields").permutation(len(cutouts))
-    halo = halo_labels(cutouts)[order]
+    order = generator(seed, "fields").permutation(len(halo))
+    halo = halo[order]
     # number of times that a halo has come before
     by_halo = np.argsort(halo, kind="stable")
     starts = np.flatnonzero(np.diff(halo[by_halo], prepend=-1))
@@ -31,7 +49,8 @@ def spread_over_haloes(cutouts: Cutouts, n_fields: int, seed: int = 0) -> Cutout
     before = np.empty(len(halo), dtype=int)
     before[by_halo] = np.arange(len(halo)) - np.repeat(starts, sizes)
     chosen = order[np.argsort(before, kind="stable")[:n_fields]]
-    return cutouts.select(np.sort(chosen))
+    rows: IntArray = np.sort(chosen)
+    return rows
 
 
 def spread_over_masses(cutouts: Cutouts, n_fields: int) -> IntArray:
@@ -45,6 +64,11 @@ def spread_over_masses(cutouts: Cutouts, n_fields: int) -> IntArray:
 
 def halo_labels(cutouts: Cutouts) -> IntArray:
     """One number from 0 for each halo (box and index in it), shape (N,)."""
-    ids = np.stack([cutouts.box, cutouts.halo])
+    return label_haloes(cutouts.box, cutouts.halo)
+
+
+def label_haloes(box: IntArray, halo: IntArray) -> IntArray:
+    """One number from 0 for each pair of box and index in it, shape (N,) of both."""
+    ids = np.stack([box, halo])
     _, labels = np.unique(ids, axis=1, return_inverse=True)
     return np.asarray(labels.ravel())

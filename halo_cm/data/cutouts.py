@@ -7,10 +7,10 @@ are coordinates; geometry and provenance are global attributes.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from os import PathLike
@@ -24,37 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halo_cm.atomic import atomic_path
-from halo_cm.containers import SPLITS, Cutouts, Geometry
+from halo_cm.containers import (
+    SPLITS,
+    Cutouts,
+    FloatArray,
+    Geometry,
+    check_mass,
+    check_parameters,
+)
+from halo_cm.data.layout import VARIABLES, declare, file_size, read_layout, reserve
 from halo_cm.errors import DataError
 
-SCHEMA_VERSION = 1
-#: More than the names, coordinates and attributes of a file take.
-_LAYOUT_BYTES = 1 << 18
-
-_MAP_DIMS = ("y", "x")
-#: Dimensions, type, units and meaning of each variable.
-_VARIABLES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
-    "condition": (
-        ("cutout", "scale", *_MAP_DIMS),
-        "f4",
-        "Msun/h",
-        "dark-matter-only mass per pixel",
-    ),
-    "target": (("cutout", "channel", *_MAP_DIMS), "f4", "Msun/h", "hydrodynamic mass per pixel"),
-    "parameters": (("cutout", "parameter"), "f4", "1", "conditioning parameters"),
-    "halo_mass": (("cutout",), "f4", "Msun/h", "halo mass M200c"),
-    "halo_radius": (("cutout",), "f4", "Mpc/h", "halo radius R200c"),
-    "halo_position": (("cutout", "space"), "f4", "Mpc/h", "halo centre, comoving"),
-    "box": (("cutout",), "i4", "1", "index of the simulation box"),
-    "halo": (("cutout",), "i4", "1", "index of the halo in its box"),
-    "axis": (("cutout",), "i4", "1", "axis of projection"),
-    "draw": (("cutout",), "i4", "1", "index of the parameter vector"),
-    "realization": (("cutout",), "i4", "1", "index of the random draw at fixed parameters"),
-    "split": (("cutout",), "i1", "1", "training, validation or test"),
-}
-_GEOMETRY = ("boxsize", "depth", "n_pixels", "omega_b", "redshift")
-_DERIVED = ("field_of_view", "cell_size", "pixel_area")
-_FIXED = {"length_unit": "Mpc/h, comoving", "mass_unit": "Msun/h", "schema_version": SCHEMA_VERSION}
+#: Rows that are read at a time where all of them pass through.
+_PIECE = 32
 
 
 class CutoutWriter:
@@ -89,18 +71,18 @@ class CutoutWriter:
     ) -> None:
         self.geometry, self.n_cutouts, self.n_written = geometry, n_cutouts, 0
         self._atomic = atomic_path(path)
-        self._names = [name for name in _VARIABLES if with_target or name != "target"]
+        self._names = [name for name in VARIABLES if with_target or name != "target"]
 
     def __enter__(self) -> CutoutWriter:
         self._temporary = self._atomic.__enter__()
         try:
             # HDF5 does not survive a full disk (it may even crash the process): reserve the space
             # first, when a lack of it is a plain error, and hold it while the file is written
-            size = _file_size(self.geometry, self.n_cutouts, self._names)
-            _reserve(self._temporary, size)
+            size = file_size(self.geometry, self.n_cutouts, self._names)
+            reserve(self._temporary, size)
             with h5netcdf.File(self._temporary, "w") as file:
-                _declare(file, self.geometry, self.n_cutouts, self._names)
-            _reserve(self._temporary, size)
+                declare(file, self.geometry, self.n_cutouts, self._names)
+            reserve(self._temporary, size)
             self._file = h5py.File(self._temporary, "r+")
         except OSError as error:
             self._atomic.__exit__(type(error), error, error.__traceback__)
@@ -149,11 +131,15 @@ class OpenCutouts:
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self._path, self._file = path, file
-        self.geometry = _geometry(path, file)
+        self.geometry = read_layout(path, file)
         self._n = len(file["condition"])
 
     def __len__(self) -> int:
         return self._n
+
+    def has(self, name: str) -> bool:
+        """Whether the file holds a variable."""
+        return name in self._file
 
     def column(self, name: str) -> NDArray[Any]:
         """One of the arrays with few numbers per cutout, for all rows."""
@@ -167,12 +153,48 @@ class OpenCutouts:
         DataError
             If the rows are damaged or hold negative masses or NaN.
         """
-        try:
+        with self._explained(rows):
             arrays: dict[str, Any] = {
-                name: np.asarray(self._file[name][rows]) if name in self._file else None
-                for name in _VARIABLES
+                name: self._array(name, rows) if name in self._file else None for name in VARIABLES
             }
             return Cutouts(**arrays, geometry=self.geometry)
+
+    def read_inputs(self, rows: slice) -> tuple[FloatArray, FloatArray]:
+        """What a model is conditioned on, in some rows; nothing else of the file is read.
+
+        Returns
+        -------
+        condition, parameters
+            Maps [Msun/h] of shape (n, S, H, W), and numbers of shape (n, P).
+
+        Raises
+        ------
+        DataError
+            If these are damaged or hold negative masses or NaN.
+        """
+        with self._explained(rows):
+            condition, parameters = (self._array(n, rows) for n in ("condition", "parameters"))
+            check_mass(condition, "condition")
+            check_parameters(parameters)
+        return condition, parameters
+
+    def sha256(self, name: str) -> str:
+        """Digest of one of the arrays, read in pieces."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self), _PIECE):
+            rows = slice(start, start + _PIECE)
+            with self._explained(rows):
+                digest.update(np.ascontiguousarray(self._array(name, rows)).tobytes())
+        return digest.hexdigest()
+
+    def _array(self, name: str, rows: slice) -> NDArray[Any]:
+        return np.asarray(self._file[name][rows])
+
+    @contextmanager
+    def _explained(self, rows: slice) -> Iterator[None]:
+        """Errors of reading say the file and the rows."""
+        try:
+            yield
         except OSError as error:
             raise DataError(f"{self._path}: damaged ({error}); make the file again") from error
         except DataError as error:
@@ -200,7 +222,7 @@ def write_cutouts(path: str | PathLike[str], cutouts: Cutouts) -> None:
 
 
 def read_cutouts(
-    path: str | PathLike[str], split: str | None = None, realization: int | None = 0
+    path: str | PathLike[str], split: str | None = None, realization: int | None = None
 ) -> Cutouts:
     """Read a cutout file.
 
@@ -211,7 +233,8 @@ def read_cutouts(
     split
         One of `SPLITS`; rows of every split if not given.
     realization
-        Rows of one random draw at fixed parameters; None keeps every repeated draw.
+        Only the rows of this random draw at fixed parameters; every draw if not given. In the
+        embedded universe test haloes are drawn twice, and 0 takes each of them once.
 
     Raises
     ------
@@ -283,115 +306,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _file_size(geometry: Geometry, n: int, names: list[str]) -> int:
-    """Upper bound of the size of a file [bytes]."""
-    sizes = _dimensions(geometry, n)
-    items = [(math.prod(sizes[dim] for dim in _VARIABLES[v][0]), _VARIABLES[v][1]) for v in names]
-    return _LAYOUT_BYTES + sum(count * np.dtype(kind).itemsize for count, kind in items)
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Reserve disk space for a file, where the system can.
-
-    Raises
-    ------
-    OSError
-        If there is too little space, or the file cannot be made.
-    """
-    with path.open("ab") as file:
-        if not hasattr(os, "posix_fallocate"):
-            return
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not on this file system
-                raise
-
-
-def _dimensions(geometry: Geometry, n: int) -> dict[str, int]:
-    return {
-        "cutout": n,
-        "scale": len(geometry.scales),
-        "channel": len(geometry.channels),
-        "y": geometry.n_pixels,
-        "x": geometry.n_pixels,
-        "parameter": len(geometry.parameter_names),
-        "space": 3,
-    }
-
-
-def _declare(file: h5netcdf.File, geometry: Geometry, n: int, names: list[str]) -> None:
-    """Dimensions, coordinates, empty variables and attributes."""
-    file.dimensions = _dimensions(geometry, n)
-    scale = file.create_variable("scale", ("scale",), data=np.array(geometry.scales))
-    scale.attrs.update({"units": "Mpc/h", "long_name": "width of a condition map"})
-    text = h5py.string_dtype()
-    for name, words in (("channel", geometry.channels), ("parameter", geometry.parameter_names)):
-        labels = file.create_variable(name, (name,), dtype=text, data=np.array(words, dtype=object))
-        labels.attrs.update({"units": "1", "long_name": f"name of the {name}"})
-    for name in names:
-        dims, kind, units, meaning = _VARIABLES[name]
-        variable = file.create_variable(name, dims, dtype=kind)
-        variable.attrs.update({"units": units, "long_name": meaning})
-    split = file.variables["split"]
-    split.attrs["flag_values"] = np.arange(len(SPLITS), dtype="i1")
-    split.attrs["flag_meanings"] = " ".join(SPLITS)
-    file.attrs.update({name: getattr(geometry, name) for name in (*_GEOMETRY, *_DERIVED)})
-    file.attrs.update(_FIXED)
-    file.attrs.update(dict(geometry.provenance))
-
-
-def _geometry(path: Path, file: h5py.File) -> Geometry:
-    """Check the layout of an open file and build its geometry."""
-    attributes: Mapping[str, Any] = file.attrs
-    version = attributes.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise DataError(
-            f"{path}: schema_version is {version}, expected {SCHEMA_VERSION}: not a cutout file of "
-            "this version of halo_cm; make it again with `halo-cm simulate`"
-        )
-    variables = [name for name in _VARIABLES if name != "target"]
-    needed = [*variables, "scale", "channel", "parameter"]
-    missing = [name for name in needed if name not in file]
-    missing += [f"attribute {name}" for name in _GEOMETRY if name not in attributes]
-    if missing:
-        raise DataError(
-            f"{path}: missing {', '.join(missing)}; see docs for the layout of the file"
-        )
-    _check_shapes(path, file)
-    layout = {*_GEOMETRY, *_DERIVED, *_FIXED}
-    provenance = {
-        name: _plain(value)
-        for name, value in attributes.items()
-        if name not in layout and not name.startswith("_")
-    }
-    return Geometry(
-        scales=tuple(file["scale"][:].tolist()),
-        parameter_names=tuple(file["parameter"].asstr()[:].tolist()),
-        channels=tuple(file["channel"].asstr()[:].tolist()),
-        provenance=provenance,
-        **{name: _plain(attributes[name]) for name in _GEOMETRY},
-    )
-
-
-def _check_shapes(path: Path, file: h5py.File) -> None:
-    """Every variable has the sizes of its dimensions, and all have the same number of rows."""
-    n_pixels = _plain(file.attrs["n_pixels"])
-    sizes = {name: len(file[name]) for name in ("scale", "channel", "parameter")}
-    sizes.update(cutout=len(file["condition"]), y=n_pixels, x=n_pixels, space=3)
-    for name, (dims, *_) in _VARIABLES.items():
-        expected = tuple(sizes[dim] for dim in dims)
-        if name in file and file[name].shape != expected:
-            raise DataError(
-                f"{path}: {name} has shape {file[name].shape}, expected {expected} {dims} from the "
-                "coordinates and n_pixels"
-            )
-
-
-def _plain(value: Any) -> Any:
-    """Plain Python number or string of an HDF5 attribute."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value

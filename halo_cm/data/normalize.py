@@ -22,7 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from halo_cm.data.ranges import TrainingRange
 from halo_cm.errors import DataError
+from halo_cm.units import CHANNELS
 
 if TYPE_CHECKING:
     from halo_cm.config.schema import NormalizationConfig
@@ -70,7 +72,13 @@ class Normalization(nn.Module):
     Raises
     ------
     DataError
-        If the mean relation needs Omega_m and the parameters do not hold it.
+        If the mean relation needs Omega_m and the parameters do not hold it, or the channels are
+        not dark matter, gas and stars in this order.
+
+    Attributes
+    ----------
+    trained
+        Range of the conditions and parameters of the training split.
     """
 
     condition_mean: Tensor
@@ -91,6 +99,12 @@ class Normalization(nn.Module):
                 "the parameters hold no 'Omega_m', which the mean baryon fraction "
                 f"Omega_b / Omega_m needs; found {', '.join(names)}"
             )
+        if tuple(geometry.channels) != CHANNELS:
+            raise DataError(
+                f"channel: found {', '.join(geometry.channels)}, expected {', '.join(CHANNELS)}, "
+                "each with its own transform; bring `target` and `channel` of the cutout file "
+                "into this order and leave out others"
+            )
         self._omega_m = names.index("Omega_m")
         sizes = {
             "condition": len(geometry.scales),
@@ -102,6 +116,7 @@ class Normalization(nn.Module):
             self.register_buffer(f"{name}_std", torch.ones(size))
         self.register_buffer("target_low", torch.full((sizes["target"],), -torch.inf))
         self.register_buffer("target_high", torch.full((sizes["target"],), torch.inf))
+        self.trained = TrainingRange(geometry)
 
     @classmethod
     def fit(cls, config: NormalizationConfig, train: Cutouts) -> Normalization:
@@ -118,10 +133,12 @@ class Normalization(nn.Module):
         moments = {name: _Moments() for name in ("condition", "parameter", "target")}
         parameters = _tensor(train.parameters)
         moments["parameter"].add(parameters)
+        self.trained.add_parameters(parameters)
         for start in range(0, len(train), _CHUNK):
             part = slice(start, start + _CHUNK)
             condition, target = _tensor(train.condition[part]), _tensor(train.target[part])
             moments["condition"].add(self._log(condition))
+            self.trained.add_condition(condition)
             moments["target"].add(self._transform(target, condition, parameters[part]))
         for name, m in moments.items():
             mean, std = m.mean_and_std()

@@ -12,20 +12,32 @@ from halo_cm.errors import DataError
 
 
 def check_splits(path: str | PathLike[str]) -> None:
-    """Check that no box is in two splits: a model must be tested on boxes that it never saw.
+    """Check that a model can be trained and tested: three splits with targets, no box in two.
 
     Raises
     ------
     DataError
-        If a box is, or a split is none of `SPLITS`; the message names it.
+        If a split is empty or unknown, targets are absent, or a box is in two splits, so that the
+        model would be tested on structures that it has seen; the message names it.
     """
     with open_cutouts(path) as file:
-        boxes, splits = file.column("box"), file.column("split")
+        boxes, splits, has_target = file.column("box"), file.column("split"), file.has("target")
+    if not has_target:
+        raise DataError(
+            f"{path} holds no target, the hydrodynamic fields: a model can draw fields for it "
+            "(halo-cm generate), but cannot be trained on it"
+        )
     unknown = sorted(set(splits.tolist()) - set(range(len(SPLITS))))
     if unknown:
         raise DataError(
             f"{path}: split holds {unknown[0]}, expected 0 to {len(SPLITS) - 1} "
             f"({', '.join(SPLITS)})"
+        )
+    empty = [name for i, name in enumerate(SPLITS) if i not in splits]
+    if empty:
+        raise DataError(
+            f"{path} holds no cutout of the split {' and '.join(empty)}: training needs all of "
+            f"{', '.join(SPLITS)}; set the variable split of some boxes"
         )
     for box in np.unique(boxes):
         found = np.unique(splits[boxes == box])

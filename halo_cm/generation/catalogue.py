@@ -75,7 +75,7 @@ def read_catalogue(data: str | os.PathLike[str], split: str | None) -> xr.Datase
 
 
 def read_maps(
-    data: str | os.PathLike[str], rows: IntArray
+    data: str | os.PathLike[str], rows: IntArray, expected: Geometry
 ) -> tuple[FloatArray, dict[str, FloatArray]]:
     """Conditions and named parameters of some rows; nothing else of the file is read.
 
@@ -85,6 +85,8 @@ def read_maps(
         Cutout file.
     rows
         Rising row numbers, shape (n,).
+    expected
+        Geometry that the model was trained on, see `check_geometry`.
 
     Returns
     -------
@@ -94,31 +96,59 @@ def read_maps(
     Raises
     ------
     DataError
-        If the file cannot be read, or a map holds NaN or negative masses.
+        If the file cannot be read or does not fit the model, or one of these maps or parameters
+        holds NaN or negative masses.
     """
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
     with open_cutouts(data) as file:
+        check_geometry(data, file.geometry, expected)
         names = file.geometry.parameter_names
-        parts = [file.read(slice(int(run[0]), int(run[-1]) + 1)) for run in runs]
-    parameters = np.concatenate([part.parameters for part in parts])
-    condition = np.concatenate([part.condition for part in parts])
+        parts = [file.read_inputs(slice(int(run[0]), int(run[-1]) + 1)) for run in runs]
+    condition, parameters = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return condition, dict(zip(names, parameters.T, strict=True))
 
 
 def check_geometry(data: str | os.PathLike[str], found: Geometry, expected: Geometry) -> None:
-    """Raise a `DataError` if cutouts do not have the geometry that a model was trained on."""
+    """Raise a `DataError` if cutouts do not have the geometry that a model was trained on.
+
+    Maps may have another number of pixels, if the pixels of each map keep their width.
+    """
     if set(found.parameter_names) != set(expected.parameter_names):
         raise DataError(
             f"{data}: the parameters are {', '.join(found.parameter_names)}, but the model is "
             f"conditioned on {', '.join(expected.parameter_names)}; add or remove columns"
         )
-    for name in ("scales", "n_pixels", "depth", "redshift", "omega_b"):
+    ours, theirs = (np.array(g.scales) / g.n_pixels for g in (found, expected))
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs):
+        raise DataError(
+            f"{data}: scales are {found.scales} Mpc/h in {found.n_pixels} pixels a side, but the "
+            f"model was trained with {expected.scales} in {expected.n_pixels}: there must be as "
+            "many maps, each with pixels of the same width; make the cutouts as the training data "
+            "were made, or use another model"
+        )
+    for name in ("depth", "redshift", "omega_b"):
         ours, theirs = getattr(found, name), getattr(expected, name)
-        if np.shape(ours) != np.shape(theirs) or not np.allclose(ours, theirs):
+        if not np.isclose(ours, theirs):
             raise DataError(
                 f"{data}: {name} is {ours}, but the model was trained with {theirs} (lengths in "
                 "Mpc/h); make the cutouts as the training data were made, or use another model"
             )
+
+
+def maps_fingerprint(data: str | os.PathLike[str]) -> str:
+    """What tells the condition maps of a data file from others.
+
+    The fingerprint that the file holds, as those of the embedded universe do; else a SHA-256 over
+    all condition maps, which takes much less time than drawing from them.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    with open_cutouts(data) as file:
+        own = file.geometry.provenance.get("fingerprint")
+        return str(own) if own else file.sha256("condition")
 
 
 def fingerprint(catalogue: xr.Dataset) -> str:

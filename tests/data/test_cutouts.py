@@ -72,10 +72,14 @@ def test_round_trip(path: Path) -> None:
 
 
 def test_splits_and_realizations(path: Path) -> None:
-    assert read_cutouts(path).realization.tolist() == [0] * 5
+    assert read_cutouts(path).realization.tolist() == [0] * 5 + [1]
+    assert read_cutouts(path, realization=0).realization.tolist() == [0] * 5
     assert read_cutouts(path, "train").halo.tolist() == [0, 1]
     assert read_cutouts(path, "validation").halo.tolist() == [2, 3]
-    assert read_cutouts(path, "test").halo.tolist() == [4]
+    assert read_cutouts(path, "test").halo.tolist() == [4, 5]
+    assert read_cutouts(path, "test", 0).halo.tolist() == [4]
+    assert read_cutouts(path).in_split("test").halo.tolist() == [4, 5]
+    assert read_cutouts(path).in_split("test", 0).halo.tolist() == [4]
     assert read_cutouts(path, "test", 1).halo.tolist() == [5]
     assert read_cutouts(path, "test", None).halo.tolist() == [4, 5]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from builders import make_cutouts
 
 from halo_cm.config.schema import NormalizationConfig
+from halo_cm.data.cutouts import read_cutouts, write_cutouts
 from halo_cm.data.normalize import Normalization
 from halo_cm.errors import DataError
 
@@ -110,3 +113,16 @@ def test_missing_omega_m_is_named():
 def test_an_empty_training_split_is_refused():
     with pytest.raises(DataError, match="no cutouts with targets"):
         Normalization.fit(NormalizationConfig(), make_cutouts().select(slice(0, 0)))
+
+
+@pytest.mark.parametrize("channels", [("gas", "dm", "star"), ("dm", "gas"), ("dm", "gas", "stars")])
+def test_other_channels_are_refused(tmp_path, channels):
+    """In files whose coordinates agree with their maps, so that reading them is no error."""
+    cutouts = make_cutouts(4)
+    geometry = replace(cutouts.geometry, channels=channels)
+    other = replace(cutouts, target=cutouts.target[:, : len(channels)], geometry=geometry)
+    write_cutouts(tmp_path / "haloes.h5", other)
+    read = read_cutouts(tmp_path / "haloes.h5")
+    message = f"channel: found {', '.join(channels)}, expected dm, gas, star"
+    with pytest.raises(DataError, match=message):
+        Normalization.fit(NormalizationConfig(), read)

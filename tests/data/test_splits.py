@@ -20,8 +20,9 @@ def test_boxes_of_one_split_each_are_accepted(tmp_path):
 
 
 def test_a_box_in_two_splits_is_named(tmp_path):
-    first, second = make_cutouts(n=4), make_cutouts(n=4, split=2)
-    write_cutouts(tmp_path / "h.h5", merge(first, replace(second, box=first.box)))
+    parts = [make_cutouts(n=4, split=s) for s in range(3)]
+    parts[2] = replace(parts[2], box=parts[0].box)
+    write_cutouts(tmp_path / "h.h5", merge(*parts))
     with pytest.raises(DataError, match="box 0 is in the splits train and test"):
         check_splits(tmp_path / "h.h5")
 
@@ -30,4 +31,17 @@ def test_an_unknown_split_is_named(tmp_path):
     cutouts = make_cutouts(n=4)
     write_cutouts(tmp_path / "h.h5", replace(cutouts, split=cutouts.split + 5))
     with pytest.raises(DataError, match="split holds 5, expected 0 to 2"):
+        check_splits(tmp_path / "h.h5")
+
+
+def test_an_empty_split_is_named_before_anything_is_trained(tmp_path):
+    write_cutouts(tmp_path / "h.h5", merge(*(make_cutouts(n=4, split=s) for s in (0, 1))))
+    with pytest.raises(DataError, match="no cutout of the split test: training needs all of"):
+        check_splits(tmp_path / "h.h5")
+
+
+def test_a_file_without_targets_cannot_be_trained_on(tmp_path):
+    parts = merge(*(make_cutouts(n=4, seed=s, split=s) for s in range(3)))
+    write_cutouts(tmp_path / "h.h5", replace(parts, target=None))
+    with pytest.raises(DataError, match="holds no target"):
         check_splits(tmp_path / "h.h5")

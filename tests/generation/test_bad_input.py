@@ -8,11 +8,12 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from generation_world import HERE, N, make_haloes, save_model
+from builders import make_cutouts
+from generation_world import DRAWS, HERE, SIDE, N, make_haloes, masses, save_model
 
 from halo_cm.data.cutouts import CutoutWriter, write_cutouts
 from halo_cm.errors import CheckpointError, ConfigError, DataError, OutputError
-from halo_cm.generate import GenerateOptions, generate
+from halo_cm.generate import GenerateOptions, generate, generate_chunk
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,30 @@ def test_a_store_is_not_continued_with_another_model_or_data(tmp_path, model, da
         generate(model, tmp_path / "haloes.h5", out, **arguments)
 
 
+def test_a_store_is_not_continued_with_other_maps_of_the_same_haloes(tmp_path, model):
+    """The columns may agree: with other gravity, another mesh, or a mistake mended."""
+    path, out, arguments = tmp_path / "haloes.h5", tmp_path / "a.zarr", {"n_realizations": 1}
+    cutouts = make_haloes()
+    write_cutouts(path, cutouts)
+    generate(model, path, out, options=replace(HERE, shard="0/6"), **arguments)
+    assert generate(model, path, out, options=replace(HERE, shard="1/6"), **arguments).n_new == 1
+    with h5py.File(path, "r+") as file:
+        file["target"][5] *= 1.01  # is not read
+    assert generate(model, path, out, options=replace(HERE, shard="2/6"), **arguments).n_new == 1
+    with h5py.File(path, "r+") as file:
+        file["condition"][10, 3, 3, 3] *= 1.01
+    with pytest.raises(OutputError, match=r"maps_fingerprint = \w+\.\.\. \(now \w+"):
+        generate(model, path, out, options=HERE, **arguments)
+    # the fingerprint of an embedded universe stands for its maps
+    marked = [replace(cutouts.geometry, provenance={"fingerprint": mark}) for mark in ("a", "b")]
+    first, second = (replace(cutouts, geometry=geometry) for geometry in marked)
+    write_cutouts(path, first)
+    generate(model, path, tmp_path / "b.zarr", options=HERE, **arguments)
+    write_cutouts(path, second)
+    with pytest.raises(OutputError, match=r"maps_fingerprint = a \(now b\)"):
+        generate(model, path, tmp_path / "b.zarr", options=HERE, **arguments)
+
+
 def test_the_chunks_of_a_store_need_not_be_repeated(tmp_path, model, data):
     out, automatic = tmp_path / "a.zarr", replace(HERE, haloes_per_chunk=None)
     generate(model, data, out, n_realizations=1, options=replace(HERE, shard="0/6"))
@@ -72,12 +97,25 @@ def test_a_damaged_map_is_found_in_its_chunk(tmp_path, model):
     assert xr.open_zarr(out).done.values.sum() == 4
 
 
+def test_a_damaged_target_stops_no_generation(tmp_path, model, data, reference):
+    write_cutouts(tmp_path / "haloes.h5", make_haloes())
+    with h5py.File(tmp_path / "haloes.h5", "r+") as file:
+        file["target"][5, 0, 3, 3] = np.nan
+        file["halo_radius"][6] = np.nan
+    out = tmp_path / "a.zarr"
+    generate(model, tmp_path / "haloes.h5", out, n_realizations=DRAWS, seed=5, options=HERE)
+    np.testing.assert_array_equal(masses(out), reference)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"scales": (6.25, 12.5, 25.0, 40.0)}, "scales is .*40.0.*trained with .*50.0"),
-        ({"scales": (6.25, 12.5)}, "scales is"),
-        ({"n_pixels": 32}, "n_pixels is 32.*trained with 16"),
+        ({"scales": (6.25, 12.5, 25.0, 40.0)}, "scales are .*40.0.*trained with .*50.0"),
+        ({"scales": (6.25, 12.5)}, "scales are .* in 16 pixels .*as many maps"),
+        ({"n_pixels": 32}, "in 32 pixels.*in 16: .*pixels of the same width"),
+        ({"depth": 25.0}, "depth is 25.0.*trained with 50.0"),
+        ({"redshift": 1.0}, "redshift is 1.0.*trained with 0.0"),
+        ({"omega_b": 0.045}, "omega_b is 0.045.*trained with 0.049"),
         ({"parameter_names": ("Omega_m", "h")}, "parameters are Omega_m, h,.*Omega_m, sigma_8"),
     ],
 )
@@ -88,6 +126,29 @@ def test_cutouts_that_do_not_fit_the_model(tmp_path, model, change, words):
     with pytest.raises(DataError, match=words):
         generate(model, tmp_path / "haloes.h5", tmp_path / "a", n_realizations=1, options=HERE)
     assert not (tmp_path / "a").exists()
+    with pytest.raises(DataError, match=words):  # also where Dask does the drawing
+        generate_chunk(model, tmp_path / "haloes.h5", [0], n_realizations=1)
+
+
+def test_wider_maps_of_the_same_pixels_fit(tmp_path, model):
+    wide = make_cutouts(3, 2 * SIDE)
+    geometry = replace(wide.geometry, scales=(12.5, 25.0, 50.0, 100.0))
+    write_cutouts(tmp_path / "haloes.h5", replace(wide, geometry=geometry))
+    out = tmp_path / "a.zarr"
+    generate(model, tmp_path / "haloes.h5", out, n_realizations=1, options=HERE)
+    haloes = xr.open_zarr(out)
+    assert haloes.mass.shape == (3, 1, 3, 32, 32) and haloes.done.all()
+    np.testing.assert_allclose(np.diff(haloes.x), 6.25 / SIDE)
+
+
+def test_channels_come_from_the_model(tmp_path, model, reference):
+    cutouts = make_haloes()
+    geometry = replace(cutouts.geometry, channels=("dm",))
+    write_cutouts(tmp_path / "dmo.h5", replace(cutouts, target=None, geometry=geometry))
+    out = tmp_path / "a.zarr"
+    generate(model, tmp_path / "dmo.h5", out, n_realizations=DRAWS, seed=5, options=HERE)
+    assert xr.open_zarr(out).channel.values.tolist() == ["dm", "gas", "star"]
+    np.testing.assert_array_equal(masses(out), reference)
 
 
 def test_no_rows(tmp_path, model):
@@ -105,6 +166,9 @@ def test_settings_out_of_range(tmp_path, model, data):
             generate(model, data, out, n_realizations=1, n_sampling_steps=steps, options=HERE)
     with pytest.raises(ConfigError, match="n_realizations must be at least 1"):
         generate(model, data, out, n_realizations=0, options=HERE)
+    for name in ("n_realizations", "n_sampling_steps", "seed"):
+        with pytest.raises(ConfigError, match=f"{name} must be a whole number, found 1.5"):
+            generate(model, data, out, **{"n_realizations": 1, name: 1.5}, options=HERE)
     with pytest.raises(ConfigError, match="split 'valid' is unknown"):
         generate(model, data, out, n_realizations=1, options=replace(HERE, split="valid"))
     with pytest.raises(CheckpointError, match="no emulator at"):

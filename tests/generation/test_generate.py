@@ -100,13 +100,14 @@ def test_dask_maps_generate_chunk(model, data, reference, scheduler):
 
 
 def test_chunk_with_gaps_reads_only_its_rows(model, data, reference, monkeypatch):
-    read, seen = OpenCutouts.read, []
+    read, seen = OpenCutouts._array, []
 
-    def spy(self, rows):
-        seen.append((rows.start, rows.stop))
-        return read(self, rows)
+    def spy(self, name, rows):
+        seen.append((name, rows.start, rows.stop))
+        return read(self, name, rows)
 
-    monkeypatch.setattr(OpenCutouts, "read", spy)
+    monkeypatch.setattr(OpenCutouts, "_array", spy)
     fields = generate_chunk(model, data, [1, 2, 7], n_realizations=DRAWS, seed=5)
-    assert seen == [(1, 3), (7, 8)]
+    names = ("condition", "parameters")
+    assert seen == [(name, *rows) for rows in ((1, 3), (7, 8)) for name in names]
     np.testing.assert_array_equal(fields.values, reference[[1, 2, 7]])

@@ -9,6 +9,7 @@ import pytest
 
 from halo_cm.config.universe import BaryonConfig
 from halo_cm.seeding import generator
+from halo_cm.universe import profiles
 from halo_cm.universe.baryons import BaryonModel
 from halo_cm.universe.haloes import periodic_difference
 from halo_cm.universe.latents import Astrophysics, draw_latents, random_waves
@@ -75,15 +76,46 @@ def test_nothing_moves_at_the_reach(matter: Matter, model: BaryonModel) -> None:
 
 
 def test_radial_shift_gives_the_component_its_profile(matter: Matter, model: BaryonModel) -> None:
-    """Without a two-halo term the displaced gas follows G_gas exactly."""
-    quiet = replace(MEAN, s_scatter=0.0)
-    m200 = matter.haloes.m200
-    latents = draw_latents(m200, quiet, model.constants, matter.baryon_fraction, (0,))
-    _, gas = model.radial_shifts(quiet, latents)
-    assert gas.shape == (3, len(matter.radii))
-    assert np.all(gas[:, -1] == 0)
+    """M_tot G_X(r') + M_2h(r') = M_tot G_0(r) + M_2h(r) where displacements do not fade out."""
+    quiet, c, x = replace(MEAN, s_scatter=0.0), model.constants, matter.radii
+    haloes, f_b = matter.haloes, matter.baryon_fraction
+    latents = draw_latents(haloes.m200, quiet, c, f_b, (0,))
+    dm, gas = model.radial_shifts(quiet, latents)
+    assert dm.shape == gas.shape == (3, len(x))
+    assert np.all(gas[:, -1] == 0) and np.all(dm[:, -1] == 0)
     # feedback pushes gas outwards inside R200c
-    assert np.all(gas[:, (matter.radii > 0.1) & (matter.radii < 1)] > 0)
+    assert np.all(gas[:, (x > 0.1) & (x < 1)] > 0)
+
+    for h in range(3):
+        halo = profiles.truncated_nfw_profile(x, haloes.concentration[h], c.truncation)
+        total = haloes.m200[h] * halo[-1] / np.interp(1, x, halo)
+        halo = halo / halo[-1]
+        two_halo = np.maximum.accumulate(np.maximum(matter.enclosed_mass[h] - total * halo, 0))
+        gas_profile = profiles.gas_profile(
+            x,
+            profiles.gas_slope(haloes.m200[h], latents.mc[h], c.gas_mu),
+            latents.theta_ej[h],
+            c.gas_core,
+            c.gas_gamma,
+            c.gas_delta,
+        )
+        stars, central = latents.star_fraction[h], latents.central_fraction[h]
+        dm_profile = profiles.relaxed_profile(
+            x,
+            halo[None],
+            gas_profile[None],
+            profiles.central_profile(x, c.central_radius)[None],
+            tuple(np.array([[f]]) for f in (1 - f_b + stars - central, f_b - stars, central)),
+            c.relaxation_amplitude,
+        )[0]
+        before = total * halo + two_halo
+        for shift, component in ((dm[h], dm_profile), (gas[h], gas_profile)):
+            moved = x * (1 + shift)
+            inside = (moved > x[0]) & (np.maximum(x, moved) < 0.9 * x[-1])  # before the taper
+            assert inside.sum() > 0.7 * len(x)
+            after = np.interp(moved, x, total * component + two_halo)
+            np.testing.assert_allclose(after[inside], before[inside], rtol=1e-3)
+            assert np.abs(shift[inside]).max() > 0.05  # or the equation would say nothing
 
 
 def test_stronger_feedback_leaves_less_gas(matter: Matter, model: BaryonModel) -> None:

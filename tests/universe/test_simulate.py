@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from halo_cm import processes
+from halo_cm.atomic import lock
 from halo_cm.config.universe import PARAMETER_NAMES, UniverseConfig
 from halo_cm.containers import SPLITS, Cutouts
 from halo_cm.data.cutouts import read_cutouts, read_geometry, write_cutouts
@@ -93,12 +95,13 @@ def test_mass_of_cutouts(cutouts: Cutouts) -> None:
     assert np.median(middle / cutouts.condition[:, 0].mean((1, 2))) > 2
 
 
-def test_workers_do_not_change_the_result(
-    config: UniverseConfig, cutouts: Cutouts, tmp_path: Path
+def test_workers_do_not_change_a_byte(
+    config: UniverseConfig, path: Path, cutouts: Cutouts, tmp_path: Path
 ) -> None:
     other = simulate(config, tmp_path / "two.h5", workers=2)
     assert _same(read_cutouts(other, realization=None), cutouts)
     assert read_geometry(other) == cutouts.geometry
+    assert other.read_bytes() == path.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["two.h5"]
 
 
@@ -229,6 +232,67 @@ def test_interrupted_run_continues_to_the_same_result(
     simulate(config, path, workers=1, keep_boxes=True)
     assert _same(read_cutouts(path, realization=None), cutouts)
     assert all(file.stat().st_mtime_ns == when for file, when in finished.items())
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_continues_to_the_same_bytes(
+    config: UniverseConfig, path: Path, tmp_path: Path
+) -> None:
+    """SIGKILL to all processes after random times, again and again, until one call gets through."""
+    script, killed = tmp_path / "run.py", tmp_path / "haloes.h5"
+    script.write_text(_SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(script), config.model_dump_json(), str(killed)]
+    rng, n_kills = np.random.default_rng(0), 0
+    for patience in np.linspace(2, 20, 40):
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        try:
+            process.wait(timeout=rng.uniform(0, patience))
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            n_kills += 1
+        assert not killed.exists() or killed.read_bytes() == path.read_bytes()
+    assert n_kills > 2 and process.returncode == 0
+    assert killed.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["the folder of boxes", "the file"])
+def test_a_second_process_on_the_same_file_waits_for_nobody(
+    place: str, config: UniverseConfig, path: Path, tmp_path: Path
+) -> None:
+    file = path if place == "the file" else tmp_path / "haloes.h5"
+    folder = file.with_name(f"{file.stem}.boxes")
+    with lock(folder, "testing"):
+        if place == "the file":
+            assert simulate(config, file) == file  # finished: nothing to wait for
+        else:
+            with pytest.raises(OutputError, match=r"another process is making .*haloes\.h5"):
+                simulate(config, file)
+
+
+def test_disk_full_and_unwritable_paths_are_explained(
+    config: UniverseConfig, path: Path, tmp_path: Path
+) -> None:
+    """The real limit of the operating system, in a real worker; the finished boxes stay."""
+    folder = tmp_path / "haloes.boxes"
+    folder.mkdir()
+    first = _boxes(path)[0]
+    os.link(first, folder / first.name)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))  # inherited by the workers
+    try:
+        with pytest.raises(
+            OutputError, match=r"cannot write .*box_00\d.*: File too large; .*ulimit"
+        ):
+            simulate(config, tmp_path / "haloes.h5", workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file.name for file in folder.glob("*.h5")] == [first.name]
+    assert not list(folder.glob(".*.tmp")) and not (tmp_path / "haloes.h5").exists()
+    simulate(config, tmp_path / "haloes.h5", workers=2)
+    assert (tmp_path / "haloes.h5").read_bytes() == path.read_bytes()
 
 
 def test_cutouts_of_a_box_stand_alone(path: Path, cutouts: Cutouts, tmp_path: Path) -> None:

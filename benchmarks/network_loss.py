@@ -1,0 +1,112 @@
+"""Validation loss of the denoiser by shape of the network, at equal training images.
+
+    python benchmarks/network_loss.py data/quickstart.h5 [--steps 400] [--batch-size 32] [--seed 0]
+
+Every shape sees the same batches, noise levels and noise; the loss is that of the averaged weights
+on the same noisy validation cutouts. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import time
+from types import SimpleNamespace
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from network import SHAPES
+from torch import nn
+
+from halo_cm.config.schema import NormalizationConfig
+from halo_cm.data.cutouts import read_cutouts
+from halo_cm.data.dataset import TrainingData, batch_rows
+from halo_cm.data.normalize import Normalization
+from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.networks.unet import UNet
+from halo_cm.objectives.denoising import Denoising
+from halo_cm.seeding import derive_seed
+from halo_cm.training.ema import ema_decay, lerp_weights
+
+#: Learning rate, and the share of the steps over which it falls to zero.
+RATE, DECAY = 1e-3, 0.4
+
+
+def loss_of(network: nn.Module, batch: object, seed: int) -> torch.Tensor:
+    """Loss of one batch with the noise of ``seed``."""
+    step = SimpleNamespace(
+        denoiser=Denoiser(network, 1.0, 0.0),
+        sigma_min=0.002,
+        sigma_max=80.0,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    step.noise_like = lambda x: torch.randn(x.shape, generator=step.generator)
+    return Denoising().loss(step, batch)  # type: ignore[arg-type]
+
+
+def train(network: nn.Module, data: TrainingData, options: argparse.Namespace) -> nn.Module:
+    """Averaged weights after ``options.steps`` steps."""
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0)
+    for step in range(options.steps):
+        left = 1 - step / options.steps
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, (step + 1) / 50) * min(1.0, left / DECAY)
+        rows = batch_rows(options.seed, len(data), step, options.batch_size)
+        loss = loss_of(network, data.batch(*rows), derive_seed(options.seed, "step", step))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        lerp_weights(average, network, ema_decay(step, 0.05 * options.steps))
+    return average
+
+
+@torch.no_grad()
+def validate(network: nn.Module, data: TrainingData, options: argparse.Namespace) -> float:
+    """Mean loss over the validation split."""
+    losses = []
+    for step in range(len(data) // options.batch_size):
+        rows = batch_rows(options.seed, len(data), step, options.batch_size)
+        batch = data.batch(*rows)
+        losses.append(loss_of(network, batch, derive_seed(options.seed, "validation", step)))
+    return float(torch.stack(losses).mean())
+
+
+def compare(networks: dict[str, nn.Module], options: argparse.Namespace) -> None:
+    """Train and validate every network and print a table."""
+    torch.set_num_threads(1)
+    training = read_cutouts(options.data, "train", 0)
+    normalization = Normalization.fit(NormalizationConfig(), training)
+    device = torch.device("cpu")
+    data = TrainingData(training, normalization, device)
+    held_out = TrainingData(read_cutouts(options.data, "validation", 0), normalization, device)
+    print(f"{options.steps} steps of {options.batch_size} cutouts of {options.data}")
+    for name, network in networks.items():
+        start = time.process_time()
+        average = train(network, data, options)
+        seconds = time.process_time() - start
+        millions = sum(p.numel() for p in network.parameters()) / 1e6
+        loss = validate(average, held_out, options)
+        print(f"{name:28s} {millions:5.2f} M  validation loss {loss:.4f}  {seconds:6.0f} CPU-s")
+
+
+def main() -> None:
+    """Compare the shapes of ``network.py``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    networks: dict[str, nn.Module] = {}
+    for name, shape in SHAPES.items():
+        torch.manual_seed(options.seed)
+        networks[name] = UNet(3, 4, 7, shape)
+    compare(networks, options)
+
+
+if __name__ == "__main__":
+    main()
