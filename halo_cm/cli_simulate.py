@@ -139,4 +139,8 @@ class UniverseTask:
         folder = universe.out or path.with_name(f"{path.stem}.check")
         found = check_universe(path, workers=universe.workers)
         write_universe_report(folder, found)
-        return f"{found.as_text()}\n{folder / 'universe.png'}"
+        text = f"{found.as_text()}\n{folder / 'universe.png'}"
+        if not found.passed:
+            typer.echo(text)
+            raise typer.Exit(1)
+        return text
