@@ -20,8 +20,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXPENSIVE = ("simulate",)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands() -> list[list[str]]:
@@ -114,3 +114,11 @@ def test_python_runs(folder, monkeypatch):
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert names["gas"].shape == (names["haloes"].sizes["halo"], 2)
+
+
+def test_python_of_the_page_on_the_universe_runs(repository, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (block,) = blocks("python", (repository / "docs" / "universe.md").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    exec(compile(block, "universe.md", "exec"), names)
+    assert names["fields"].min() >= 0

@@ -21,9 +21,9 @@ PARAMETER_NAMES = (
     "log10_M200c",
 )
 
-#: Raise it with every change of the physics or of the order of random numbers: files made before
-#: are then not taken for files of the same universe.
-UNIVERSE_VERSION = 1
+#: Raise it with every change of the physics, of a default or of the order of random numbers: files
+#: made before are then not taken for files of the same universe.
+UNIVERSE_VERSION = 2
 
 #: Places in its range at which the set 1P puts a varied parameter; 0.5 is the fiducial value.
 VARIATIONS_1P = (0.0, 0.25, 0.75, 1.0)
@@ -34,7 +34,7 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
-Range = tuple[float, float]
+Range = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class BaryonConfig(BaseModel):
@@ -44,7 +44,7 @@ class BaryonConfig(BaseModel):
     its eq. 2.20, collisionless relaxation after Schneider & Teyssier (2015, arXiv:1510.06034).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     truncation: Positive = 4.0
     """Radius epsilon at which the halo profile is truncated [R200c]."""
@@ -74,17 +74,20 @@ class BaryonConfig(BaseModel):
     """Part of the central galaxy's mass in diffuse (intracluster) light."""
     star_particle_mass: Positive = 1.3e7
     """Least mass of a star particle, as in CAMELS-TNG [Msun/h]."""
-    satellite_mass: Positive = 1.5e9
-    """Mean stellar mass of a satellite galaxy [Msun/h]."""
+    satellite_mass: Positive = 1e9
+    """Mean stellar mass of a satellite galaxy [Msun/h].
+
+    This and the next five are chosen so that star maps agree with the real CAMELS pair in the
+    fraction and the mean log mass of occupied pixels, at pixels of 98 and 195 kpc/h."""
     satellite_scatter: Positive = 1.8
     """Scatter of ln mass of satellite galaxies."""
-    field_mass: Positive = 2e8
+    field_mass: Positive = 7e7
     """Mean stellar mass of a galaxy outside haloes at A_star = 0.06 [Msun/h]."""
-    field_scatter: Positive = 2.0
+    field_scatter: Positive = 1.8
     """Scatter of ln mass of galaxies outside haloes."""
     field_galaxies_per_mass: Positive = 1e-11
     """Most galaxies outside haloes per matter mass, reached in dense places [h/Msun]."""
-    small_galaxy_radius: Positive = 0.012
+    small_galaxy_radius: Positive = 0.018
     """Radius (standard deviation of each coordinate) of satellite and field galaxies [Mpc/h]."""
     relaxation_amplitude: Annotated[float, Field(ge=0)] = 0.3
     """Amplitude a of the relaxation r_f / r_i = 1 + a [(M_i / M_f)^2 - 1]."""
@@ -112,7 +115,7 @@ class UniverseConfig(BaseModel):
     Lengths are comoving Mpc/h, masses Msun/h; the fields are at redshift 0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     preset: str = "custom"
     """Name of the preset that this configuration started from (a label)."""
@@ -275,8 +278,12 @@ class UniverseConfig(BaseModel):
         return self.n_test_realizations if SPLITS[self.split_of(box)] == "test" else 1
 
     def fingerprint(self) -> str:
-        """Short hash of everything that decides the content of the files (not the label)."""
-        content = self.model_dump(mode="json", exclude={"preset"})
+        """Short hash of everything that decides the content of the files (not the label).
+
+        Values at their defaults do not count, so that a new setting, whose default changes nothing,
+        leaves the files of all universes valid.
+        """
+        content = self.model_dump(mode="json", exclude={"preset"}, exclude_defaults=True)
         text = json.dumps([UNIVERSE_VERSION, content], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

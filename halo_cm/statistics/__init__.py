@@ -19,6 +19,7 @@ from halo_cm.statistics.features import (
     occupied_fraction,
 )
 from halo_cm.statistics.power import PowerSpectrum, cross_power_spectrum_2d, power_spectrum_2d
+from halo_cm.statistics.power_3d import PowerSpectrum3D, power_spectrum_3d
 
 __all__ = [
     "FEATURES",
@@ -26,6 +27,7 @@ __all__ = [
     "PIXEL_MASS",
     "Estimate",
     "PowerSpectrum",
+    "PowerSpectrum3D",
     "aperture_masses",
     "bootstrap_weights",
     "cross_correlation",
@@ -37,6 +39,7 @@ __all__ = [
     "power_ratio",
     "power_ratio_error",
     "power_spectrum_2d",
+    "power_spectrum_3d",
     "ranks",
     "ratio_of_means",
     "transfer_function",

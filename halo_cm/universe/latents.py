@@ -101,7 +101,8 @@ def draw_latents(
         theta_ej=parameters.theta_ej * np.exp(constants.scatter_ln_ejection * z[2]),
         star_fraction=stars,
         central_fraction=np.minimum(central, _MOST_CENTRAL * stars),
-        anisotropy=np.clip(constants.anisotropy * z[3], -0.9, 0.9),
+        # the factor 1 + a (3 mu^2 - 1) of the displacement must stay positive in all directions
+        anisotropy=np.clip(constants.anisotropy * z[3], -0.45, 0.9),
     )
 
 
