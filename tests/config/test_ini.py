@@ -138,6 +138,8 @@ def test_the_shipped_files_load(repository):
     assert toml.name != ini.name  # they must not share a run folder
     assert [p.objective["name"] for p in toml.training.phases] == [
         "denoising",
+        "regression",
         "ect",
         "energy_score",
     ]
+    assert [p.reference for p in toml.training.phases] == [False, True, False, False]
