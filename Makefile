@@ -27,7 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(CHECK_VERSION)'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3-venv)"; exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,tensorboard,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+	  -C editable_mode=compat -e '.[test,tensorboard,dev]'
 	@touch $@
 
 quickstart: setup

@@ -1,8 +1,9 @@
-"""Cost of the embedded universe by stage: CPU seconds, peak memory, cutouts.
+"""Cost of the embedded universe: CPU seconds and memory by stage of one box, and a whole universe.
 
-    python benchmarks/universe.py --preset default [--draws 7] [--out universe_benchmark.json]
+    python benchmarks/universe.py [--preset default] [--draws 7] [--whole] [--out costs.json]
 
-One box is made stage by stage in one thread; the costs of a whole universe follow from it.
+One box is made stage by stage in one thread; the costs of the preset follow from it. ``--whole``
+also simulates 8 boxes x 7 draws of the preset with one process per core, as `halo-cm simulate`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import logging
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +25,25 @@ import torch
 from halo_cm import set_verbosity
 from halo_cm.atomic import write_json
 from halo_cm.config.universe import PRESETS, UniverseConfig
+from halo_cm.data.cutouts import open_cutouts
+from halo_cm.processes import available_cores
 from halo_cm.universe import box as chain
 from halo_cm.universe.baryons import BaryonModel
 from halo_cm.universe.design import plan_box
 from halo_cm.universe.maps import Projector
+from halo_cm.universe.simulate import simulate
 
 logger = logging.getLogger("halo_cm.benchmarks")
 Costs = dict[str, dict[str, float]]
+#: 8 boxes x 7 draws, about 2,600 cutouts.
+WHOLE = {
+    "n_train_boxes": 6,
+    "n_validation_boxes": 1,
+    "n_test_boxes": 1,
+    "n_draws": 7,
+    "n_test_realizations": 1,
+    "n_projections": 1,
+}
 
 
 def main() -> None:
@@ -37,13 +51,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="default")
     parser.add_argument("--box", type=int, default=0)
-    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=7)
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     set_verbosity("summary")
     torch.set_num_threads(1)
+    result = {}
+    if arguments.whole:  # first: the peak of this process would count for its children too
+        result["whole"] = measure_whole(UniverseConfig.from_preset(arguments.preset, **WHOLE))
     config = UniverseConfig.from_preset(arguments.preset)
-    result = measure(config, arguments.box, arguments.draws)
+    result |= measure(config, arguments.box, arguments.draws)
     logger.info("%s", json.dumps(result, indent=2))
     if arguments.out:
         write_json(arguments.out, result)
@@ -59,27 +77,57 @@ def measure(config: UniverseConfig, box: int, n_draws: int) -> dict[str, Any]:
         matter = chain.find_matter(config, plan, positions)
     with _stage(costs, "projector"):
         model, projector = BaryonModel(matter, config.baryons), Projector(matter, config.n_map)
+    single: list[float] = []
     for j in range(n_draws):
+        before = costs.get("draw", {}).get("cpu_s", 0.0)
         with _stage(costs, "draw"):
             draw = model.draw(plan.draws[j % len(plan.draws)], config.seed, "benchmark", j)
+        single.append(costs["draw"]["cpu_s"] - before)
         for axis in range(config.n_projections):
             with _stage(costs, "projection"):
                 projector.project(draw, axis)
     heavy = int((matter.haloes.m200 >= config.min_halo_mass).sum())
     for name, parts in (("draw", n_draws), ("projection", n_draws * config.n_projections)):
         costs[name]["cpu_s"] /= parts
-    repeats = sum(config.n_realizations(b) for b in range(config.n_boxes))
+    repeats = sum(
+        len(plan_box(config, b).draws) * config.n_realizations(b) for b in range(config.n_boxes)
+    )
     fixed = sum(costs[name]["cpu_s"] for name in ("gravity", "haloes", "projector"))
     per_draw = costs["draw"]["cpu_s"] + config.n_projections * costs["projection"]["cpu_s"]
     return {
         "preset": config.preset,
         "stages": costs,
+        "draw_cpu_s_least_and_most": [min(single), max(single)],
         "haloes": len(matter.haloes),
         "haloes_cut_out": heavy,
         "moving_fraction": matter.n_moving / matter.n_particles,
-        "universe_cpu_s": config.n_boxes * fixed + repeats * config.n_draws * per_draw,
-        "universe_cutouts": repeats * config.n_draws * config.n_projections * heavy,
+        "universe_cpu_s": config.n_boxes * fixed + repeats * per_draw,
+        "universe_cutouts": repeats * config.n_projections * heavy,
     }
+
+
+def measure_whole(config: UniverseConfig) -> dict[str, Any]:
+    """Wall seconds, cutouts and the peak memory of a process [GB] of a whole universe."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        path = simulate(config, Path(folder) / "universe.h5")
+        seconds = time.perf_counter() - start
+        with open_cutouts(path) as file:
+            n_cutouts = len(file)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "boxes": config.n_boxes,
+        "draws_of_each": config.n_draws,
+        "cutouts": n_cutouts,
+        "processes": available_cores(),
+        "wall_s": seconds,
+        "cpu_s": children.ru_utime + children.ru_stime,
+        "peak_gb_of_a_process": children.ru_maxrss / _PEAK_UNIT,
+    }
+
+
+#: ru_maxrss is in bytes on macOS, in kilobytes elsewhere.
+_PEAK_UNIT = 1e9 if sys.platform == "darwin" else 1e6
 
 
 @contextmanager
@@ -88,8 +136,7 @@ def _stage(costs: Costs, name: str) -> Iterator[None]:
     yield
     entry = costs.setdefault(name, {"cpu_s": 0.0, "peak_gb": 0.0})
     entry["cpu_s"] += time.process_time() - start
-    unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes on macOS, kilobytes elsewhere
-    entry["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    entry["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNIT
 
 
 if __name__ == "__main__":

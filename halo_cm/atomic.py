@@ -96,7 +96,24 @@ def lock(folder: str | os.PathLike[str], activity: str) -> Iterator[None]:
             raise OutputError(
                 f"another process is {activity}: wait for it, or choose another place"
             ) from error
+        except OSError as error:
+            raise OutputError(
+                f"{file.name} cannot be locked ({error.strerror}): the file system does not allow "
+                "it; choose a place on another one"
+            ) from error
+        if not _is_same(file.fileno(), folder / LOCK_NAME):
+            # a process that has just ended took the file away: others would not see this lock
+            raise OutputError(f"another process has just ended {activity}: run the command again")
         yield
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    """Whether an open file still stands under its name."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

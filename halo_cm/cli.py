@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from halo_cm.cli_simulate import UniverseOptions, UniverseTask
-from halo_cm.cli_support import ConfigOptions, ModelOptions, WorkOptions, command
-from halo_cm.errors import ConfigError
+from halo_cm.cli_support import ChoiceOptions, ConfigOptions, ModelOptions, WorkOptions, command
+from halo_cm.errors import ConfigError, OutputError
 from halo_cm.verbosity import set_verbosity
 
 if TYPE_CHECKING:
@@ -115,25 +115,26 @@ def sample(
     model: ModelOptions,
     data: DataFile,
     out: Annotated[Path, typer.Option(help="File to write (netCDF).", metavar="FILE")],
-    n_haloes: Annotated[int, typer.Option(min=1, help="How many cutouts of the split.")] = 16,
+    choice: ChoiceOptions,
     n_samples: Annotated[int, typer.Option(min=1, help="Samples of each halo.")] = 4,
     n_sampling_steps: Steps = None,
     seed: Seed = 0,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older file.")] = False,
 ) -> None:
     """Draw fields for a few haloes into one file: different haloes as long as there are some."""
+    _check_free(out, data, overwrite=overwrite)
     from halo_cm.atomic import atomic_path
     from halo_cm.benchmark.selection import label_haloes, spread_rows
     from halo_cm.generate import generate_chunk
     from halo_cm.generation.catalogue import read_catalogue
 
     path = model.path()
-    haloes = read_catalogue(data, split)
+    haloes = read_catalogue(data, choice.split)
     # other random draws of the truth have the same maps and parameters
     repeat = haloes["data_realization"].values
     haloes = haloes.isel(halo=repeat == repeat.min())
     labels = label_haloes(haloes["box"].values, haloes["halo_in_box"].values)
-    haloes = haloes.isel(halo=spread_rows(labels, n_haloes))
+    haloes = haloes.isel(halo=spread_rows(labels, choice.n_haloes))
     haloes["mass"] = generate_chunk(
         path,
         data,
@@ -201,6 +202,15 @@ def info(
         typer.echo(as_toml(ConfigLoader(config, changes or ())))
     elif path is not None:
         typer.echo(_describe(path))
+
+
+def _check_free(out: Path, data: Path, *, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if data.exists() and out.samefile(data):
+        raise OutputError(f"--out {out} is the file of --data, which it would replace")
+    if not overwrite:
+        raise OutputError(f"{out} exists: choose another --out, or replace it with --overwrite")
 
 
 def _describe(path: Path) -> str:

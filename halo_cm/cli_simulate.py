@@ -13,14 +13,28 @@ from halo_cm.errors import ConfigError
 if TYPE_CHECKING:
     from halo_cm.config.universe import UniverseConfig
 
+#: Options that a task has no use for, and names of those that are not called as their fields.
+_IGNORED = {
+    "--check": ("preset", "seed", "changes", "overwrite", "keep_boxes"),
+    "--snapshots": ("out", "overwrite", "keep_boxes"),
+    "--oracle": ("keep_boxes",),
+}
+_OPTIONS = {"changes": "--set"}
+_PRESET = "quickstart"
+
 
 @dataclass(frozen=True)
 class UniverseOptions:
     """Options that choose a universe and how it is made."""
 
     preset: Annotated[
-        str, typer.Option(help="ci, quickstart, default, large, 1P or CV.", metavar="NAME")
-    ] = "quickstart"
+        str | None,
+        typer.Option(
+            help=f"ci, quickstart, default, large, 1P or CV ({_PRESET}).",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(help="What to write (data/PRESET.h5).", metavar="PATH"),
@@ -51,11 +65,11 @@ class UniverseOptions:
         from halo_cm.config.loader import load_universe
 
         seeds = [] if self.seed is None else [f"seed={self.seed}"]
-        return load_universe(self.preset, [*(self.changes or ()), *seeds])
+        return load_universe(self.preset or _PRESET, [*(self.changes or ()), *seeds])
 
     def path(self, suffix: str) -> Path:
         """The file to write."""
-        return self.out or Path("data") / f"{self.preset}{suffix}"
+        return self.out or Path("data") / f"{self.preset or _PRESET}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,12 @@ class UniverseTask:
     n_exact_draws: Annotated[
         int | None,
         typer.Option(help="Draws of each of them (64).", min=1, show_default=False),
+    ] = None
+    n_parameters: Annotated[
+        int | None,
+        typer.Option(
+            help="Parameter vectors of the oracle in each box (4).", min=1, show_default=False
+        ),
     ] = None
     snapshots: Annotated[
         Path | None,
@@ -93,11 +113,7 @@ class UniverseTask:
         ConfigError
             If options contradict each other.
         """
-        asked = [self.oracle, self.snapshots is not None, self.check is not None]
-        if sum(asked) > 1:
-            raise ConfigError("give one of --oracle, --snapshots and --check at a time")
-        if not self.oracle and (self.n_haloes or self.n_exact_draws):
-            raise ConfigError("--n-haloes and --n-exact-draws belong to --oracle")
+        self._refuse_what_does_not_apply(universe)
         if self.check is not None:
             return self._check(self.check, universe)
         if self.snapshots is not None:
@@ -118,10 +134,34 @@ class UniverseTask:
             )
         )
 
+    def _refuse_what_does_not_apply(self, universe: UniverseOptions) -> None:
+        asked = {
+            "--oracle": self.oracle,
+            "--snapshots": self.snapshots is not None,
+            "--check": self.check is not None,
+        }
+        tasks = [name for name, given in asked.items() if given]
+        if len(tasks) > 1:
+            raise ConfigError(f"give one of {' and '.join(tasks)} at a time")
+        task = tasks[0] if tasks else "without a task"
+        ignored = [name for name in _IGNORED.get(task, ()) if _is_given(getattr(universe, name))]
+        if not self.oracle:
+            sizes = ("n_haloes", "n_exact_draws", "n_parameters")
+            ignored += [name for name in sizes if _is_given(getattr(self, name))]
+        if ignored:
+            options = ", ".join(
+                _OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in ignored
+            )
+            raise ConfigError(f"{options}: not an option of halo-cm simulate {task}; leave it out")
+
     def _draw_oracle(self, universe: UniverseOptions) -> str:
         from halo_cm.universe.oracle import OracleOptions, simulate_oracle
 
-        given = {"n_haloes": self.n_haloes, "n_draws": self.n_exact_draws}
+        given = {
+            "n_haloes": self.n_haloes,
+            "n_draws": self.n_exact_draws,
+            "n_parameters": self.n_parameters,
+        }
         options = OracleOptions(**{name: n for name, n in given.items() if n is not None})
         path = simulate_oracle(
             universe.load(),
@@ -140,7 +180,11 @@ class UniverseTask:
         found = check_universe(path, workers=universe.workers)
         write_universe_report(folder, found)
         text = f"{found.as_text()}\n{folder / 'universe.png'}"
-        if not found.passed:
+        if found.passed is False:
             typer.echo(text)
             raise typer.Exit(1)
         return text
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value != []

@@ -110,6 +110,14 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class ChoiceOptions:
+    """Options that choose cutouts of a file."""
+
+    n_haloes: Annotated[int, typer.Option(min=1, help="How many cutouts of the split.")] = 16
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test"
+
+
+@dataclass(frozen=True)
 class WorkOptions:
     """Options that say how a generation is split (`halo_cm.generation.options`)."""
 

@@ -100,15 +100,18 @@ class _Draw:
 
     def __call__(self, store: Store, device: str, chunk: int, report: Report) -> None:
         """Draw a chunk of a store and write it."""
-        mass = generate_chunk(
-            self.model,
-            self.data,
-            store.rows[store.haloes(chunk)],
-            n_realizations=self.n_realizations,
-            n_sampling_steps=self.n_sampling_steps,
-            seed=self.seed,
-            device=device,
-        )
+        from halo_cm.data.ranges import already_warned
+
+        with already_warned():  # of all chunks, before the first was drawn
+            mass = generate_chunk(
+                self.model,
+                self.data,
+                store.rows[store.haloes(chunk)],
+                n_realizations=self.n_realizations,
+                n_sampling_steps=self.n_sampling_steps,
+                seed=self.seed,
+                device=device,
+            )
         store.write(chunk, mass.values)
 
 
@@ -152,7 +155,8 @@ def generate(
     ConfigError
         If a setting is out of its range.
     CheckpointError, DataError
-        If the model or the data cannot be read, or do not fit together.
+        If the model or the data cannot be read, or do not fit together, or a row lies far outside
+        what the model was trained on: all rows are checked before the first is drawn.
     OutputError
         If the store cannot be written, or was begun with other settings.
     HaloCMError
@@ -206,20 +210,24 @@ def generate_chunk(
     """
     import xarray as xr
 
+    from halo_cm.data.ranges import already_warned
+    from halo_cm.generation.inputs import check_rows
     from halo_cm.sampling import sample
 
     rows = np.asarray(rows)
     emulator = _load(Path(model), device)
     condition, parameters = read_maps(data, rows, emulator.geometry)
-    mass = sample(
-        emulator,
-        condition,
-        n_realizations,
-        n_sampling_steps,
-        parameters=parameters,
-        seed=seed,
-        halo_ids=rows.tolist(),
-    )
+    check_rows(data, rows, condition, parameters, emulator)  # `sample` knows no rows of the file
+    with already_warned():
+        mass = sample(
+            emulator,
+            condition,
+            n_realizations,
+            n_sampling_steps,
+            parameters=parameters,
+            seed=seed,
+            halo_ids=rows.tolist(),
+        )
     channels, realizations = list(emulator.geometry.channels), np.arange(n_realizations)
     return xr.DataArray(
         mass,
@@ -231,6 +239,7 @@ def generate_chunk(
 
 def _prepare(draw: _Draw, out: Path, options: GenerateOptions) -> tuple[_Draw, Store]:
     """Check that model, data and settings fit together; begin the store or continue it."""
+    from halo_cm.generation.inputs import check_inputs
     from halo_cm.sampling import DEVICE_BATCH, whole_number
 
     n_realizations = whole_number("n_realizations", draw.n_realizations, least=1, error=ConfigError)
@@ -252,6 +261,9 @@ def _prepare(draw: _Draw, out: Path, options: GenerateOptions) -> tuple[_Draw, S
         DEVICE_BATCH[choose_devices(options)[0].split(":")[0]],
         options.haloes_per_chunk,
     )
+    # a store of the same maps and model exists only if they passed: other jobs of an array and
+    # later ones need not read all maps again
+    check_inputs(draw.data, catalogue, emulator, maps=not out.exists())
     identity = {
         "seed": draw.seed,
         "n_realizations": draw.n_realizations,

@@ -25,10 +25,11 @@ from halo_cm.errors import DataError
 from halo_cm.manager import ModelManager
 from halo_cm.report import FIGURES, write_report
 from halo_cm.sampling import DEVICE_BATCH, sample
+from halo_cm.statistics import STATISTICS_VERSION
 from halo_cm.training.launch import refuse_foreign_launcher
 from halo_cm.training.run import train
 from halo_cm.universe.simulate import simulate
-from halo_cm.versions import file_sha256
+from halo_cm.versions import file_sha256, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from halo_cm.benchmark.rows import Generate
     from halo_cm.config.schema import Config
-    from halo_cm.containers import Cutouts, FloatArray, Geometry
+    from halo_cm.containers import Cutouts, FloatArray
     from halo_cm.emulator import Emulator
     from halo_cm.training.run_folder import RunFolder
 
@@ -107,12 +108,13 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     """
     settings, path = config.benchmark, config.data.path
     geometry = read_geometry(path)
-    inputs = _inputs(config, folder, geometry)
+    inputs = _inputs(config, folder)
     if reuse and (found := _earlier_summary(folder, inputs)) is not None:
         logger.info("reusing the report %s", folder.report)
         return found
     test = read_cutouts(path, "test", 0)
-    chosen = spread_over_haloes(test, settings.n_cutouts, config.seed)
+    # the same haloes for models of any seed, so that they can be compared
+    chosen = spread_over_haloes(test, settings.n_cutouts, seed=0)
     model = _load(folder.model)
     model.use_sampling(config.sampling)
     rows = [_model_row(config.name, model, n) for n in _step_counts(config, model)]
@@ -145,13 +147,15 @@ def _identities(cutouts: Cutouts) -> set[tuple[int, ...]]:
     return set(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _inputs(config: Config, folder: RunFolder, geometry: Geometry) -> dict[str, Any]:
+def _inputs(config: Config, folder: RunFolder) -> dict[str, Any]:
     """What a report depends on."""
     relevant = config.model_dump(mode="json", include={"benchmark", "sampling", "seed"})
     models = [folder.model, *sorted(folder.path.glob("phases/*.safetensors"))]
     return {
+        "halo_cm": installed("halo_cm")["halo_cm"],
+        "statistics": STATISTICS_VERSION,
         **relevant,
-        "data": dict(geometry.provenance),
+        "data": folder.data_fingerprint(),
         "models": {path.name: file_sha256(path) for path in models if path.is_file()},
     }
 

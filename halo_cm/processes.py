@@ -59,7 +59,7 @@ class _Worker:
         self.job = job
         try:
             self.connection.send(job)
-        except BrokenPipeError:
+        except ConnectionError:
             self._report_death()
 
     def hear(self) -> tuple[str, Any]:
@@ -70,7 +70,7 @@ class _Worker:
             self._report_death()
         if what == _FAILED:
             kind, message = content
-            raise getattr(errors, kind)(message)
+            raise error_of(kind, message)
         return what, content
 
     def _report_death(self) -> None:
@@ -176,17 +176,34 @@ def _serve(connection: Connection, task: Task) -> None:
         except OSError:
             raise SystemExit(1) from None  # the parent is gone
 
-    try:
-        while True:
+    answer: tuple[str, Any] = (_DONE, None)
+    while answer[0] == _DONE:
+        # only around the pipe: the same errors of a task are bugs or damaged files, and need their
+        # traceback
+        try:
             job = connection.recv()
-            try:
-                result = task(job, report)
-            except errors.HaloCMError as error:
-                connection.send((_FAILED, (type(error).__name__, str(error))))
-                return
-            connection.send((_DONE, result))
-    except (EOFError, ConnectionError):
-        return
+        except (EOFError, ConnectionError):
+            return
+        try:
+            answer = (_DONE, task(job, report))
+        except errors.HaloCMError as error:
+            answer = (_FAILED, (type(error).__name__, str(error)))
+        try:
+            connection.send(answer)
+        except ConnectionError:
+            return
+
+
+def error_of(kind: str, message: str) -> errors.HaloCMError:
+    """Error of another process, from the name of its class and its message.
+
+    Classes that stand elsewhere than in `halo_cm.errors` come back as `HaloCMError`, with their
+    name in the message.
+    """
+    found = getattr(errors, kind, None)
+    if isinstance(found, type) and issubclass(found, errors.HaloCMError):
+        return found(message)
+    return errors.HaloCMError(f"{kind}: {message}")
 
 
 @contextmanager

@@ -227,7 +227,7 @@ def test_sample_draws_each_halo_once_as_long_as_there_are_others(in_run, tmp_pat
         for names in (("box", "halo"), rows)
     )
     assert n_haloes < n_cutouts < len(rows["box"])  # the truth was drawn twice
-    options = ("--model", "consistency", "--data", in_run.data, "--n-samples", 1)
+    options = ("--model", "consistency", "--data", in_run.data, "--n-samples", 1, "--overwrite")
     for n in (n_haloes, n_haloes + 1, 1000):
         result = invoke("sample", *options, "--n-haloes", n, "--out", tmp_path / "a.nc")
         assert result.exit_code == 0, result.output
@@ -274,3 +274,19 @@ def test_train_reuses_and_shows_the_table(in_run):
 
 def test_benchmark_needs_a_trained_model(in_run, tmp_path):
     assert "train one" in fails("benchmark", "--config", in_run.config, "--out", tmp_path)
+
+
+def test_sample_replaces_nothing_by_itself(in_run, tmp_path):
+    arguments = ["sample", "--model", "consistency", "--data", "data/quickstart.h5"]
+    arguments += ["--n-haloes", "1", "--n-samples", "1"]
+    said = fails(*arguments, "--out", "data/quickstart.h5", "--overwrite")
+    assert "is the file of --data, which it would replace" in said
+    out = tmp_path / "samples.nc"
+    out.write_text("an older file")
+    assert "exists: choose another --out, or replace it with --overwrite" in fails(
+        *arguments, "--out", str(out)
+    )
+    assert out.read_text() == "an older file"
+    result = CliRunner().invoke(app, [*arguments, "--out", str(out), "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert out.stat().st_size > 1000

@@ -40,14 +40,38 @@ def test_the_check_writes_a_figure_and_numbers(trained_run, tmp_path, monkeypatc
     said = run("simulate", "--check", str(trained_run.data), "--out", "check", "--workers", "2")
     assert "not judged" in said and said.splitlines()[-1] == "check/universe.png"
     assert (tmp_path / "check" / "universe.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((tmp_path / "check" / "universe.json").read_text())["passed"] is True
+    numbers = json.loads((tmp_path / "check" / "universe.json").read_text())
+    # next to nothing can be judged in so coarse a universe: neither passed nor failed
+    assert numbers["passed"] is None and numbers["verdict"] == "not judged"
+    assert f"passed {numbers['n_passed']} of {numbers['n_judged']} judged" in said.splitlines()[-2]
+
+
+def test_a_failed_gate_is_a_failure(trained_run, tmp_path, monkeypatch):
+    from halo_cm.universe import check as check_module
+    from halo_cm.universe.gates import Topic, UniverseCheck, curve, gate
+
+    monkeypatch.chdir(tmp_path)
+    line = curve("tiny amplitude", "measured", [1.0], [0.9])
+    topics = (Topic("growth", "growth", (line,), (gate("growth", 0.9, 1, 0.005),)),)
+    found = UniverseCheck("f", "p", 0, "0", 1, 2, 3, 4.0, topics)
+    monkeypatch.setattr(check_module, "check_universe", lambda *_, **__: found)
+    result = CliRunner().invoke(app, ["simulate", "--check", "any.h5", "--out", "check"])
+    assert result.exit_code == 1 and "FAILED  growth: 0.9" in result.output
+    assert json.loads((tmp_path / "check" / "universe.json").read_text())["verdict"] == "failed"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--oracle", "--snapshots", "boxes"], "one of --oracle, --snapshots and --check"),
-        (["--n-haloes", "3"], "belong to --oracle"),
+        (["--oracle", "--snapshots", "boxes"], "give one of --oracle and --snapshots at a time"),
+        (["--n-haloes", "3"], "--n-haloes: not an option of halo-cm simulate without a task"),
+        (["--check", "a.h5", "--seed", "5", "--set", "n_draws=1"], "--seed, --set: not an option"),
+        (
+            ["--check", "a.h5", "--preset", "ci"],
+            "--preset: not an option of halo-cm simulate --che",
+        ),
+        (["--snapshots", "boxes", "--overwrite"], "--overwrite: not an option"),
+        (["--oracle", "--keep-boxes"], "--keep-boxes: not an option"),
         (["--check", "none.h5"], "none.h5: no such file"),
     ],
 )

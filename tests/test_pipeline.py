@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from halo_cm import pipeline
 from halo_cm.config.loader import ConfigLoader
-from halo_cm.data.cutouts import read_cutouts, write_cutouts
-from halo_cm.errors import ConfigError, DataError
+from halo_cm.data.cutouts import read_cutouts, read_geometry, write_cutouts
+from halo_cm.errors import CheckpointError, ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,26 @@ def test_a_whole_report_is_reused_and_a_torn_one_is_not(own_run, caplog):
     (report / "summary.json").write_text("{")
     pipeline.run(config)
     assert (report / "summary.json").stat().st_size > 1000
+
+
+def test_the_file_is_told_from_the_universe_it_comes_from_and_known_where_it_lies(
+    own_run, trained_run, tmp_path, caplog
+):
+    config, _ = own_run
+    provenance, universe = (
+        read_geometry(p).provenance for p in (config.data.path, trained_run.data)
+    )
+    assert "fingerprint" in universe and "fingerprint" not in provenance
+    with pytest.raises(CheckpointError, match=r"data\.fingerprint: \w+.* there, \w+.* now"):
+        pipeline.run(config.with_data(trained_run.data))
+    fewer = read_cutouts(config.data.path)
+    write_cutouts(tmp_path / "own.h5", fewer.select(slice(1, len(fewer))))
+    with pytest.raises(CheckpointError, match=r"data\.fingerprint: \w+.* there, \w+.* now"):
+        pipeline.run(config.with_data(tmp_path / "own.h5"))
+    shutil.copy(config.data.path, tmp_path / "moved.h5")
+    with caplog.at_level("INFO", logger="halo_cm"):
+        pipeline.run(config.with_data(tmp_path / "moved.h5"))
+    assert "reusing the trained model" in caplog.text
 
 
 def test_a_missing_file_without_a_universe(own_run, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from halo_cm.errors import DataError, HaloCMError
-from halo_cm.processes import Report, run_jobs
+from halo_cm.processes import Report, _Worker, run_jobs
 
 
 def double(log: Path, job: int, report: Report) -> None:
@@ -31,6 +31,18 @@ def die(job: int, report: Report) -> None:
 
 def bug(job: int, report: Report) -> None:
     raise ZeroDivisionError(job)
+
+
+def read_empty(job: int, report: Report) -> None:
+    raise EOFError("no data left in file")
+
+
+class StrangeError(HaloCMError):
+    """An error class of an extension, which is not in halo_cm.errors."""
+
+
+def fail_strangely(job: int, report: Report) -> None:
+    raise StrangeError("row 2 is bad")
 
 
 def test_jobs_run_in_the_given_number_of_processes(tmp_path):
@@ -84,3 +96,30 @@ def test_a_bug_in_a_worker_is_reported(capfd):
     with pytest.raises(HaloCMError, match="worker process of box 4 stopped with exit code 1"):
         list(run_jobs([bug], [4], noun="box"))
     assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_an_end_of_file_in_a_task_is_a_bug_and_no_end_of_work(capfd):
+    with pytest.raises(HaloCMError, match="worker process of box 4 stopped with exit code 1"):
+        list(run_jobs([read_empty], [4], noun="box"))
+    assert "EOFError: no data left in file" in capfd.readouterr().err
+
+
+def test_an_error_class_from_elsewhere_reaches_the_parent_by_name():
+    with pytest.raises(HaloCMError, match=r"^StrangeError: row 2 is bad$"):
+        list(run_jobs([fail_strangely], [1]))
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError])
+def test_a_worker_that_died_before_its_job_is_noticed(error):
+    class Broken:
+        def send(self, job):
+            raise error
+
+    class Dead:
+        exitcode = -signal.SIGKILL
+
+        def join(self, timeout):
+            return None
+
+    with pytest.raises(HaloCMError, match="worker process of box 3 was killed by SIGKILL"):
+        _Worker(Dead(), Broken(), "box").give(3)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from halo_cm.cli import app
 from halo_cm.config.ini import read_ini
 from halo_cm.config.objective import available_objectives
+from halo_cm.data.splits import check_splits
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 #: Commands that are only checked, because they take minutes.
@@ -122,3 +123,11 @@ def test_python_of_the_page_on_the_universe_runs(repository, folder, monkeypatch
     names: dict[str, object] = {}
     exec(compile(block, "universe.md", "exec"), names)
     assert names["fields"].min() >= 0
+
+
+def test_python_of_the_page_on_data_runs(repository, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (repository / "docs" / "data_format.md").read_text(encoding="utf-8")
+    (block,) = blocks("python", page)
+    exec(compile(block, "data_format.md", "exec"), {})
+    check_splits(tmp_path / "mine.h5")

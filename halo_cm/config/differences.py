@@ -17,4 +17,12 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
         return [line for i, (a, b) in pairs for line in differences(a, b, f"{where}.{i}")]
-    return [] if old == new else [f"{where}: {old} there, {new} now"]
+    return [] if old == new else [f"{where}: {_short(old)} there, {_short(new)} now"]
+
+
+def _short(value: Any) -> str:
+    """Text of one line for a value of any size."""
+    if value is None:
+        return "nothing"
+    text = "a table" if isinstance(value, dict) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -132,7 +132,7 @@ class UniverseConfig(BaseModel):
     n_test_boxes: Natural = 1
     """Boxes of the test split."""
     n_draws: Count = 12
-    """Astrophysical parameter vectors per box; the sets 1P and CV have their own."""
+    """Astrophysical parameter vectors per box; the sets 1P and CV have their own, and refuse it."""
     n_test_realizations: Count = 2
     """Independent draws at the same parameters in the test split; other splits have one."""
     n_projections: Annotated[int, Field(ge=1, le=3)] = 3
@@ -203,6 +203,20 @@ class UniverseConfig(BaseModel):
             raise ValueError(
                 f"the design 1P has {N_BOXES_1P} boxes, found {self.n_boxes} in the three splits"
             )
+        splits = (self.n_train_boxes, self.n_validation_boxes, self.n_test_boxes)
+        if self.design == "1P" and max(splits) < N_BOXES_1P:
+            raise ValueError(
+                "the boxes of the design 1P share their random phases, so that all must be in one "
+                f"split: set one of n_train_boxes, n_validation_boxes, n_test_boxes to "
+                f"{N_BOXES_1P} and the others to 0, found {', '.join(map(str, splits))}"
+            )
+        # the default is no choice: a file's copy of the configuration holds every field
+        default = type(self).model_fields["n_draws"].default
+        if self.design != "sobol" and self.n_draws != default:
+            raise ValueError(
+                f"n_draws = {self.n_draws}: the design {self.design} has draws of its own; leave "
+                "n_draws out, or use the design sobol"
+            )
         if self.omega_m[0] <= self.omega_b or self.omega_m[1] > 1:
             raise ValueError(
                 f"omega_m: expected omega_b < omega_m <= 1, found {self.omega_m} with omega_b = "
@@ -248,7 +262,10 @@ class UniverseConfig(BaseModel):
         """
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}")
-        return cls(**{"preset": name, **_PRESETS[name], **overrides})
+        fields = {"preset": name, **_PRESETS[name], **overrides}
+        if fields.get("design", "sobol") != "sobol" and "n_draws" not in overrides:
+            fields.pop("n_draws", None)  # only the preset's own design has as many
+        return cls(**fields)
 
     @property
     def n_boxes(self) -> int:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from os import PathLike
 from pathlib import Path
@@ -204,6 +205,10 @@ class OpenCutouts:
 def write_cutouts(path: str | PathLike[str], cutouts: Cutouts) -> None:
     """Write a cutout file atomically.
 
+    The provenance is kept but for ``fingerprint``, which stands for the content of a whole file of
+    the embedded universe, while these may be some of its rows, or changed ones. What a file without
+    it holds is told by a digest.
+
     Parameters
     ----------
     path
@@ -216,8 +221,10 @@ def write_cutouts(path: str | PathLike[str], cutouts: Cutouts) -> None:
     OutputError
         If the file cannot be written.
     """
-    with_target = cutouts.target is not None
-    with CutoutWriter(path, cutouts.geometry, len(cutouts), with_target=with_target) as writer:
+    geometry, with_target = cutouts.geometry, cutouts.target is not None
+    provenance = {k: v for k, v in geometry.provenance.items() if k != "fingerprint"}
+    geometry = replace(geometry, provenance=provenance)
+    with CutoutWriter(path, geometry, len(cutouts), with_target=with_target) as writer:
         writer.append(cutouts)
 
 

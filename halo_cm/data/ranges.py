@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,9 +26,9 @@ from torch import Tensor, nn
 from halo_cm.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from halo_cm.containers import Geometry
+    from halo_cm.containers import Geometry, IntArray
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,11 @@ logger = logging.getLogger(__name__)
 _TAIL, _LEAST_MARGIN = 0.1, 0.5
 #: Distance of the mean mass of a condition map without a warning, and the margin [dex].
 _MASS_TAIL, _MASS_MARGIN = 0.3, 3.0
+#: Rows that a message lists.
+_MOST_ROWS = 5
+
+#: Whether a warning about all inputs was logged before.
+_warned: ContextVar[bool] = ContextVar("already_warned", default=False)
 
 
 class TrainingRange(nn.Module):
@@ -68,7 +75,7 @@ class TrainingRange(nn.Module):
 
     def add_condition(self, condition: Tensor) -> None:
         """Widen the range by maps of shape (B, S, H, W) [Msun/h per pixel]."""
-        log_mean = _log_mean(condition)
+        log_mean = log_mean_mass(condition)
         empty = log_mean.isneginf()
         self.empty = self.empty | empty.any(0)
         self.mass_low = torch.minimum(self.mass_low, log_mean.masked_fill(empty, torch.inf).amin(0))
@@ -87,63 +94,130 @@ class TrainingRange(nn.Module):
         DataError
             If a value is beyond its margin, or a map is empty and none was in training.
         """
-        if len(parameters) == 0:
-            return
-        outside = [*self._parameters_outside(parameters), *self._masses_outside(condition)]
-        if outside:
-            logger.warning("the model extrapolates: %s", "; ".join(outside))
+        masses = self.masses_outside(log_mean_mass(condition))
+        warn([*self.parameters_outside(parameters), *masses])
 
-    def _parameters_outside(self, parameters: Tensor) -> Iterator[str]:
+    def parameters_outside(
+        self, parameters: Tensor, rows: Sequence[int] | IntArray | None = None
+    ) -> list[str]:
+        """What lies outside the training split, to be warned of.
+
+        Parameters
+        ----------
+        parameters
+            In physical units, shape (B, P).
+        rows
+            Numbers of the rows in messages, shape (B,); from 0 if not given.
+
+        Raises
+        ------
+        DataError
+            If a value is beyond its margin.
+        """
         low, high = self.parameter_low.cpu(), self.parameter_high.cpu()
         margin = (high - low).maximum(_LEAST_MARGIN * torch.maximum(low.abs(), high.abs()))
-        for i, value, trained in _farthest(parameters.cpu(), low, high):
-            name, beyond = self._names[i], max(low[i] - value, value - high[i])
-            found = f"{name} = {value:.6g}, trained on {trained}"
-            if beyond > margin[i]:
+        outside = []
+        for i, value, beyond in _farthest(parameters.cpu(), low, high):
+            found = f"{self._names[i]} = {value:.6g}, trained on {_range(low[i], high[i])}"
+            far = beyond > margin[i]
+            if far.any():
                 raise DataError(
-                    f"parameters: {found}: too far outside; are the unit, the logarithm and the "
-                    f"order of the columns ({', '.join(self._names)}) right?"
+                    f"parameters: {found}: too far outside in {_listed(far, rows)}; are the unit, "
+                    f"the logarithm and the order of the columns ({', '.join(self._names)}) right?"
                 )
-            if beyond > _TAIL * (high[i] - low[i]):
-                yield found
+            if beyond.max() > _TAIL * (high[i] - low[i]):
+                outside.append(found)
+        return outside
 
-    def _masses_outside(self, condition: Tensor) -> Iterator[str]:
-        low, high, log_mean = self.mass_low.cpu(), self.mass_high.cpu(), _log_mean(condition.cpu())
+    def masses_outside(
+        self, log_mean: Tensor, rows: Sequence[int] | IntArray | None = None
+    ) -> list[str]:
+        """What lies outside the training split, to be warned of.
+
+        Parameters
+        ----------
+        log_mean
+            Mean masses of condition maps from `log_mean_mass`, shape (B, S).
+        rows
+            Numbers of the rows in messages, shape (B,); from 0 if not given.
+
+        Raises
+        ------
+        DataError
+            If a value is beyond its margin, or a map is empty and none was in training.
+        """
+        low, high, log_mean = self.mass_low.cpu(), self.mass_high.cpu(), log_mean.cpu()
         empty = log_mean.isneginf()
         for i in torch.nonzero(empty.any(0) & ~self.empty.cpu()).flatten().tolist():
-            rows = torch.nonzero(empty[:, i]).flatten()
             raise DataError(
-                f"condition: {len(rows)} of {self._maps[i]} hold no mass, the first in row "
-                f"{rows[0]}; no training map was empty: leave these haloes out"
+                f"condition: {int(empty[:, i].sum())} of {self._maps[i]} hold no mass, in "
+                f"{_listed(empty[:, i], rows)}; no training map was empty: leave these haloes out"
             )
-        log_mean = torch.where(empty, low, log_mean)
-        for i, value, trained in _farthest(log_mean, low, high):
-            beyond = max(low[i] - value, value - high[i])
+        outside = []
+        for i, value, beyond in _farthest(torch.where(empty, low, log_mean), low, high):
             found = (
                 f"log10 of the mean mass per pixel [Msun/h] of {self._maps[i]} = {value:.4g}, "
-                f"trained on {trained}"
+                f"trained on {_range(low[i], high[i])}"
             )
-            if beyond > _MASS_MARGIN:
+            far = beyond > _MASS_MARGIN
+            if far.any():
                 raise DataError(
-                    f"condition: {found}: too far outside; give DMO mass in Msun/h per pixel of "
-                    "the field of view, in all maps, and neither logarithms nor overdensities"
+                    f"condition: {found}: too far outside in {_listed(far, rows)}; give DMO mass "
+                    "in Msun/h per pixel of the field of view, in all maps, and neither logarithms "
+                    "nor overdensities"
                 )
-            if beyond > _MASS_TAIL:
-                yield found
+            if beyond.max() > _MASS_TAIL:
+                outside.append(found)
+        return outside
 
 
-def _farthest(values: Tensor, low: Tensor, high: Tensor) -> Iterator[tuple[int, float, str]]:
-    """Column, its value that is farthest outside, and its range in words, where any is outside."""
-    beyond, rows = torch.maximum(low - values, values - high).max(0)
-    for i in torch.nonzero(beyond > 0).flatten().tolist():
-        yield i, float(values[rows[i], i]), f"{_short(low[i])} to {_short(high[i])}"
+def warn(outside: Sequence[str]) -> None:
+    """Log one warning about everything that lies outside the training split."""
+    if outside and not _warned.get():
+        logger.warning("the model extrapolates: %s", "; ".join(outside))
 
 
-def _short(value: Tensor) -> str:
-    number = float(value)
-    return f"{number:.4g}" if math.isfinite(number) else "nothing"
+@contextmanager
+def already_warned() -> Iterator[None]:
+    """Log no warnings of `warn` inside the block: all its inputs were judged together before."""
+    token = _warned.set(True)
+    try:
+        yield
+    finally:
+        _warned.reset(token)
 
 
-def _log_mean(condition: Tensor) -> Tensor:
+def log_mean_mass(condition: Tensor) -> Tensor:
     """log10 of the mean mass per pixel [Msun/h], (B, S, H, W) -> (B, S); -inf for empty maps."""
     return condition.mean((-1, -2), dtype=torch.float64).log10().float()
+
+
+def listed_rows(rows: Sequence[int] | IntArray) -> str:
+    """``row 3``, or ``rows 3, 5, 8 and 20 more``."""
+    first = ", ".join(str(int(row)) for row in rows[:_MOST_ROWS])
+    more = f" and {len(rows) - _MOST_ROWS} more" if len(rows) > _MOST_ROWS else ""
+    return f"row{'s' if len(rows) > 1 else ''} {first}{more}"
+
+
+def _listed(which: Tensor, rows: Sequence[int] | IntArray | None) -> str:
+    places = torch.nonzero(which).flatten().tolist()
+    return listed_rows(places if rows is None else [int(rows[place]) for place in places])
+
+
+def _farthest(values: Tensor, low: Tensor, high: Tensor) -> Iterator[tuple[int, float, Tensor]]:
+    """Column, its value that is farthest outside, and the distance of each of its values.
+
+    Only columns in which a value is outside. Distances are negative inside.
+    """
+    if not len(values):
+        return
+    beyond = torch.maximum(low - values, values - high)
+    most, rows = beyond.max(0)
+    for i in torch.nonzero(most > 0).flatten().tolist():
+        yield i, float(values[rows[i], i]), beyond[:, i]
+
+
+def _range(low: Tensor, high: Tensor) -> str:
+    return " to ".join(
+        f"{end:.4g}" if math.isfinite(end) else "nothing" for end in (float(low), float(high))
+    )

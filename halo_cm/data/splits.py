@@ -9,6 +9,7 @@ import numpy as np
 from halo_cm.containers import SPLITS
 from halo_cm.data.cutouts import open_cutouts
 from halo_cm.errors import DataError
+from halo_cm.units import CHANNELS
 
 
 def check_splits(path: str | PathLike[str]) -> None:
@@ -21,11 +22,22 @@ def check_splits(path: str | PathLike[str]) -> None:
         model would be tested on structures that it has seen; the message names it.
     """
     with open_cutouts(path) as file:
+        geometry, haloes = file.geometry, file.column("halo")
         boxes, splits, has_target = file.column("box"), file.column("split"), file.has("target")
     if not has_target:
         raise DataError(
             f"{path} holds no target, the hydrodynamic fields: a model can draw fields for it "
             "(halo-cm generate), but cannot be trained on it"
+        )
+    if geometry.channels != CHANNELS:
+        raise DataError(
+            f"{path}: the channels are {', '.join(geometry.channels)}, expected "
+            f"{', '.join(CHANNELS)}, in this order and no others"
+        )
+    if "Omega_m" not in geometry.parameter_names:
+        raise DataError(
+            f"{path}: the parameters are {', '.join(geometry.parameter_names)}, but Omega_m must "
+            "be one of them: the mean baryon fraction is Omega_b / Omega_m"
         )
     unknown = sorted(set(splits.tolist()) - set(range(len(SPLITS))))
     if unknown:
@@ -38,6 +50,12 @@ def check_splits(path: str | PathLike[str]) -> None:
         raise DataError(
             f"{path} holds no cutout of the split {' and '.join(empty)}: training needs all of "
             f"{', '.join(SPLITS)}; set the variable split of some boxes"
+        )
+    tested = splits == SPLITS.index("test")
+    if len(set(zip(boxes[tested].tolist(), haloes[tested].tolist(), strict=True))) < 2:
+        raise DataError(
+            f"{path}: the test split shows one halo only; the errors of a benchmark come from the "
+            "scatter between haloes: give it two or more"
         )
     for box in np.unique(boxes):
         found = np.unique(splits[boxes == box])

@@ -76,7 +76,8 @@ def _caption(summary: Summary) -> str:
     members = summary.settings["members"]
     return (
         "P(k) error: mean of |P / P_true - 1| up to half the Nyquist wavenumber, and its bootstrap "
-        f"error. CRPS (lower is better) of {members} samples a halo (fewer for slow models; one "
+        "error over haloes; P is the power of the overdensity of each field under a Hann window. "
+        f" CRPS (lower is better) of {members} samples a halo (fewer for slow models; one "
         "for truth against truth, whose P(k) is noisier for it), relative to exact draws of the "
         "truth or in dex. Posterior mean: of the transformed fields, decoded. Star pixels: share "
         f"above {summary.settings['occupied_mass']:.0e} Msun/h, in truth "

@@ -49,13 +49,10 @@ def universe_figure(check: UniverseCheck) -> Figure:
             _title(axes, topic)
         for axes in panels[len(check.topics) :]:
             axes.set_axis_off()
-        verdicts = [gate.passed for gate in check.gates]
         figure.suptitle(
             f"Universe {check.preset!r}, seed {check.seed}: {check.n_boxes} "
             f"box{'' if check.n_boxes == 1 else 'es'}, "
-            f"{check.n_haloes} haloes, {check.n_cutouts:,} cutouts. Gates: "
-            f"{verdicts.count(True)} passed, {verdicts.count(False)} failed, "
-            f"{verdicts.count(None)} not judged",
+            f"{check.n_haloes} haloes, {check.n_cutouts:,} cutouts. Gates: {check.summary}",
             fontsize=12,
         )
         return figure
@@ -90,13 +87,16 @@ def write_universe_report(folder: str | os.PathLike[str], check: UniverseCheck) 
 
 
 def _title(axes: Axes, topic: Topic) -> None:
-    """Title on the left, and how many gates passed on the right."""
+    """Title on the left, and how many gates passed and were judged on the right."""
     axes.set_title(topic.title, loc="left", fontsize=10)
     judged = [gate.passed for gate in topic.gates if gate.passed is not None]
     text, colour = _VERDICTS[topic.passed]
     words = f"{sum(judged)}/{len(judged)} {text}" if topic.passed else text
     if topic.passed is False:
         words = f"{judged.count(False)}/{len(judged)} {text}"
+    n_unjudged = len(topic.gates) - len(judged)
+    if judged and n_unjudged:
+        words += f", {n_unjudged} not judged"
     axes.set_title(words or "not judged", loc="right", fontsize=9, color=colour)
 
 
@@ -192,6 +192,10 @@ def _suppression(axes: Axes, topic: Topic) -> None:
     for number, curve in enumerate(measured):
         label = curve.label.replace("log10 Mc", r"$\log_{10}\,M_c$")
         _draw_curve(axes, replace(curve, label=label), number)
+    tables = [curve for curve in topic.curves if curve.kind == "expected"]
+    for number, curve in enumerate(tables):
+        label = "_" if number else curve.label.split(",")[0]
+        _draw_curve(axes, replace(curve, label=label), 0)
     axes.axhline(1, color="black", lw=0.6)
     axes.set(xscale="log", xlabel=_K, ylabel=r"$S(k) = P_{\rm hydro}\,/\,P_{\rm DMO}$")
     _plain_ticks(axes.xaxis)

@@ -21,10 +21,14 @@ from halo_cm.statistics.features import (
 from halo_cm.statistics.power import PowerSpectrum, cross_power_spectrum_2d, power_spectrum_2d
 from halo_cm.statistics.power_3d import PowerSpectrum3D, power_spectrum_3d
 
+#: Raise it when a statistic changes its meaning or value: reports made before are then made anew.
+STATISTICS_VERSION = 2
+
 __all__ = [
     "FEATURES",
     "OCCUPIED_MASS",
     "PIXEL_MASS",
+    "STATISTICS_VERSION",
     "Estimate",
     "PowerSpectrum",
     "PowerSpectrum3D",

@@ -18,7 +18,13 @@ from typing import Any, cast
 import torch
 
 from halo_cm import errors
-from halo_cm.processes import SINGLE_THREAD, available_cores, environment, interrupts_blocked
+from halo_cm.processes import (
+    SINGLE_THREAD,
+    available_cores,
+    environment,
+    error_of,
+    interrupts_blocked,
+)
 from halo_cm.verbosity import set_verbosity
 
 _WORLD = "WORLD_SIZE"  # what accelerate reads; set by foreign launchers too
@@ -137,7 +143,7 @@ def _raise_reported(ranks: list[SpawnProcess], reports: Any) -> None:
     for name, message in sorted(found, key=lambda report: report[0] == "RuntimeError"):
         if name == "RuntimeError":
             raise errors.TrainingError(f"a training process failed:\n{message}")
-        raise getattr(errors, name)(message)
+        raise error_of(name, message)
     failed = [process.exitcode for process in ranks if process.exitcode]
     if failed:
         raise errors.TrainingError(

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Steps after which ranks ask each other whether one was told to stop.
+_AGREE_EVERY = 10
+
 
 def train_rank(config: Config, *, resume: bool) -> None:
     """Train in this process, one of possibly several ranks; rank 0 writes the files.
@@ -246,8 +249,8 @@ class Trainer:
         )
 
     def _log_losses(self, phase: Phase, step: int, task: Task) -> None:
-        """Mean over the steps since the last line of the log."""
-        mean = float(self.accelerator.reduce(torch.stack(self._losses).mean(), "mean"))
+        """Mean over the steps since the last line of the log, and over the ranks."""
+        mean = float(self._mean_losses().mean())
         self._losses.clear()
         if self.is_main:
             task.describe(f"loss {mean:.4f}")
@@ -284,17 +287,22 @@ class Trainer:
         return phase.base is None and phase.objective.sampler == last.sampler
 
     def _should_stop(self, step: int) -> bool:
-        """Whether any rank was asked to stop; ranks agree every few steps."""
+        """Whether any rank was asked to stop; they ask each other every few steps."""
         self.stop_asked |= _is_orphan()
         if self.n_ranks == 1:
             return self.stop_asked
-        if step % self.config.training.log_every:
+        if step % _AGREE_EVERY:
             return False
         flag = torch.tensor(float(self.stop_asked), device=self.accelerator.device)
         self.stop_asked = bool(self.accelerator.reduce(flag, "sum") > 0)
         return self.stop_asked
 
+    def _mean_losses(self) -> Tensor:
+        """Loss of each step since the last line of the log, averaged over ranks."""
+        return self.accelerator.reduce(torch.stack(self._losses), "mean")
+
     def _save_state(self, phase: Phase, step: int) -> None:
+        losses = self._mean_losses().tolist() if self._losses else []
         if self.is_main:
             position = training_state.Position(
                 phase_index=phase.index,
@@ -302,7 +310,7 @@ class Trainer:
                 global_step=self.global_step,
                 best_score=self.best_score,
                 n_ranks=self.n_ranks,
-                losses=tuple(float(loss) for loss in self._losses),
+                losses=tuple(losses),
             )
             modules = self._modules(phase)
             training_state.save(self.folder.state, position, modules, phase.optimizer)
@@ -338,7 +346,7 @@ def _stop_signals(trainer: Trainer) -> Iterator[None]:
         if trainer.stop_asked:
             signal.default_int_handler(number, frame)
         trainer.stop_asked = True
-        logger.info("stopping after this step; the state is being saved")
+        logger.info("stopping within %d steps; the state is saved then", _AGREE_EVERY)
 
     old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

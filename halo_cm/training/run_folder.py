@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from halo_cm.config.schema import Config
 
 #: Parts of the config that do not change what is trained.
-_FREE = {"benchmark": True, "output": True}
+_FREE: dict[str, Any] = {"benchmark": True, "output": True, "data": {"path": True}}
 _FREE_IN_TRAINING = {
     "processes": True,
     "log_every": True,
@@ -62,10 +62,13 @@ class RunFolder:
         CheckpointError
             If the folder holds another config's run, or an unfinished one and ``resume`` is off.
         """
-        if not self._facts.is_file():
+        if not self._facts.is_file() or not (self.finished or self.state.is_file()):
+            # nothing was saved yet: a run that failed before may have had other data
             self._write(finished=False)
             return
         found = json.loads(self._facts.read_text())["config"]
+        # a moved or copied file is the same data; versions before also wrote down its place
+        found.get("data", {}).pop("path", None)
         changes = differences(found, self._relevant())
         if changes:
             listed = "\n  ".join(changes)
@@ -103,11 +106,11 @@ class RunFolder:
         write_json(self._facts, {"finished": finished, "config": self._relevant()})
 
     def _relevant(self) -> dict[str, Any]:
-        free: dict[str, Any] = {**_FREE, "training": _FREE_IN_TRAINING}
+        free = {**_FREE, "training": _FREE_IN_TRAINING}
         content = self.config.model_dump(mode="json", exclude=free)
-        return {**content, "data": {**content["data"], "fingerprint": self._data_fingerprint()}}
+        return {**content, "data": {**content["data"], "fingerprint": self.data_fingerprint()}}
 
-    def _data_fingerprint(self) -> str:
+    def data_fingerprint(self) -> str:
         """What the cutouts are: the embedded universe's own fingerprint, else of all bytes."""
         path = self.config.data.path
         own = read_geometry(path).provenance.get("fingerprint")

@@ -37,7 +37,7 @@ class Position:
     n_ranks
         Processes, each with noise of its own.
     losses
-        Losses of the first process since the last line of the log.
+        Loss of each step since the last line of the log, averaged over processes.
     """
 
     phase_index: int

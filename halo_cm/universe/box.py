@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,11 @@ from halo_cm.universe.baryons import BaryonModel, HydroDraw
 from halo_cm.universe.cosmology import linear_power
 from halo_cm.universe.design import BoxPlan, plan_box
 from halo_cm.universe.haloes import find_haloes, haloes_with_nfw, particle_tree
-from halo_cm.universe.initial_conditions import density_modes, initial_particles
+from halo_cm.universe.initial_conditions import (
+    density_modes,
+    initial_particles,
+    largest_wavenumber,
+)
 from halo_cm.universe.latents import Astrophysics
 from halo_cm.universe.maps import Projector, context_maps, target_maps
 from halo_cm.universe.matter import Matter, arrange_matter, particle_mass
@@ -30,6 +33,9 @@ from halo_cm.universe.particle_mesh import ParticleMesh, evolve
 from halo_cm.universe.sharpening import sharpen
 
 Report = Callable[[], None]
+
+#: Runs of haloes that a message lists.
+_MOST_RUNS = 8
 
 
 def _ignore() -> None:
@@ -48,11 +54,16 @@ def n_reports(config: UniverseConfig, box: int) -> int:
 
 
 def geometry(config: UniverseConfig) -> Geometry:
-    """Geometry of the cutouts, with their provenance."""
+    """Geometry of the cutouts, with their provenance.
+
+    ``fingerprint`` tells files of equal content, ``universe_fingerprint`` the universe that any
+    file of its cutouts comes from.
+    """
     provenance: dict[str, str | int | float] = {
         "preset": config.preset,
         "seed": config.seed,
         "fingerprint": config.fingerprint(),
+        "universe_fingerprint": config.fingerprint(),
         "universe": config.model_dump_json(),
         **software_versions(),
     }
@@ -84,7 +95,8 @@ class Box:
     plan
         Cosmology, and parameters of its draws.
     chosen
-        Indices of the haloes that are cut out, most massive first.
+        Indices of the haloes that are cut out. Haloes are sorted by falling M80c and chosen by
+        M200c, so that there may be gaps near the limit.
     """
 
     def __init__(self, config: UniverseConfig, index: int, matter: Matter) -> None:
@@ -148,7 +160,14 @@ class Box:
         return self.model.draw(parameters, self.config.seed, *words)
 
     def conditions(self, axis: int, haloes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Conditions of some haloes (Msun/h per pixel), shape (n, S, n_pixels, n_pixels)."""
+        """Conditions of some haloes (Msun/h per pixel), shape (n, S, n_pixels, n_pixels).
+
+        Raises
+        ------
+        DataError
+            If a halo is not cut out.
+        """
+        self.check_chosen(haloes)
         config = self.config
         if axis not in self._conditions:
             dmo = self.projector.dmo[axis]
@@ -158,11 +177,30 @@ class Box:
         return self._conditions[axis][np.searchsorted(self.chosen, haloes)]
 
     def targets(self, draw: HydroDraw, axis: int, haloes: Iterable[int]) -> NDArray[np.float32]:
-        """Targets of some haloes (Msun/h per pixel), shape (n, 3, n_pixels, n_pixels)."""
+        """Targets of some haloes (Msun/h per pixel), shape (n, 3, n_pixels, n_pixels).
+
+        Raises
+        ------
+        DataError
+            If a halo is not cut out.
+        """
+        haloes = list(haloes)
+        self.check_chosen(haloes)
         n_pixels, side = self.config.n_pixels, self.config.oversampling
         hydro = self.projector.project(draw, axis)
         maps = [target_maps(hydro, self._centre(h, axis), n_pixels, side) for h in haloes]
         return np.array(maps, np.float32).reshape(-1, len(CHANNELS), n_pixels, n_pixels)
+
+    def check_chosen(self, haloes: Sequence[int] | NDArray[np.integer]) -> None:
+        """Raise a `DataError` if one of these haloes is not cut out."""
+        wanted = np.asarray(haloes)
+        unknown = wanted[~np.isin(wanted, self.chosen)]
+        if unknown.size:
+            raise DataError(
+                f"box {self.index} has no cutout of halo {unknown.flat[0]}: its {len(self.chosen)} "
+                f"haloes of at least M200c = {self.config.min_halo_mass:.3g} Msun/h are "
+                f"{_in_words(self.chosen)}; take one of the variable 'halo' of a file of this box"
+            )
 
     def parameters(self, draw: Astrophysics, haloes: NDArray[np.integer]) -> NDArray[np.float32]:
         """Conditioning numbers of some haloes in the order of `PARAMETER_NAMES`, shape (n, 7)."""
@@ -215,6 +253,15 @@ class Box:
     def _centre(self, halo: int, axis: int) -> tuple[int, int]:
         """Cell border at a halo's centre."""
         return self.projector.centre_cell(self.matter.haloes.position[halo], axis)
+
+
+def _in_words(indices: NDArray[np.integer]) -> str:
+    """Rising numbers as ``0 to 28, 30``: runs, of which the last ones may be counted only."""
+    runs = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
+    words = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    rest = sum(len(run) for run in runs[_MOST_RUNS:])
+    more = f" and {rest} more up to {indices[-1]}" if rest else ""
+    return ", ".join(words[:_MOST_RUNS]) + more
 
 
 def simulate_box(config: UniverseConfig, index: int, path: Path, report: Report = _ignore) -> None:
@@ -275,9 +322,7 @@ def particles_today(
         Called after each time step.
     """
     n, cosmology = config.n_particles, plan.cosmology
-    # the largest wavenumber of the particle lattice is sqrt(3) times its Nyquist wavenumber
-    k_max = 1.01 * math.sqrt(3) * math.pi * n / config.boxsize
-    k, power = linear_power(cosmology, k_max, cache)
+    k, power = linear_power(cosmology, largest_wavenumber(n, config.boxsize), cache)
     rng = generator(config.seed, "box", plan.phases, "initial conditions")
     noise = rng.standard_normal((n, n, n), dtype=np.float32)
     modes = density_modes(noise, config.boxsize, k, power)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
 
 from halo_cm.config.universe import UniverseConfig
-from halo_cm.data.cutouts import read_geometry
-from halo_cm.errors import DataError
 from halo_cm.processes import Report, available_cores, run_jobs
 from halo_cm.progress import progress
+from halo_cm.universe.design import plan_box
 from halo_cm.universe.gates import Topic, UniverseCheck
 from halo_cm.universe.gravity_gates import (
     growth_topic,
@@ -76,7 +76,6 @@ def check_universe(path: str | PathLike[str], *, workers: int | None = None) -> 
         raise ValueError(f"workers must be at least 1, found {workers}")
     start = time.monotonic()
     config = universe_of(path)
-    _check_version(path, config)
     cutouts = measure_cutouts(path)
     n_boxes = min(config.n_boxes, MOST_BOXES)
     boxes, growth = _measure(config, n_boxes, workers or available_cores())
@@ -94,9 +93,9 @@ def check_universe(path: str | PathLike[str], *, workers: int | None = None) -> 
     for gate in found.gates:
         if gate.passed is False:
             logger.warning(
-                "%s: %.4g, expected %.4g +- %.2g",
+                "%s: %s, expected %.4g +- %.2g",
                 gate.name,
-                gate.measured,
+                gate.found,
                 gate.expected,
                 gate.tolerance,
             )
@@ -129,15 +128,16 @@ def judge(
             f"particles lie {spacing:.2g} Mpc/h apart, and the gate is set for {FINEST_SPACING} "
             "Mpc/h or less"
         )
-    few = coarse
-    if len(boxes) < FEWEST_BOXES and not coarse:
-        few = f"{len(boxes)} boxes, and the gate is set for {FEWEST_BOXES}"
+    few, longest = coarse, 2 * math.pi / config.boxsize
+    n_phases = len({plan_box(config, i).phases for i in range(len(boxes))})
+    if n_phases < FEWEST_BOXES and not coarse:
+        few = f"{n_phases} boxes of different phases, and the gate is set for {FEWEST_BOXES}"
     return (
         mass_function_topic(boxes, few),
-        power_topic(boxes, few),
+        power_topic(boxes, few, longest),
         growth_topic(growth, coarse),
         profiles_topic(boxes, coarse),
-        suppression_topic(boxes, config.omega_b, few),
+        suppression_topic(boxes, config.omega_b, few, longest),
         *fraction_topics(boxes, coarse),
         conservation_topic(boxes, cutouts, coarse),
         stars_topic(cutouts, coarse),
@@ -166,15 +166,3 @@ def _work(
     if job == growth_job:
         return measure_growth(config, report)
     return measure_box(config, job, report)
-
-
-def _check_version(path: str | PathLike[str], config: UniverseConfig) -> None:
-    """The boxes of the file and those that are simulated again must be the same."""
-    provenance = read_geometry(path).provenance
-    found, expected = provenance.get("fingerprint"), config.fingerprint()
-    if "oracle" not in provenance and found != expected:
-        raise DataError(
-            f"{path}: its attribute 'fingerprint' is {found}, expected {expected}: the file was "
-            "made by a version of halo_cm with another physics, whose boxes cannot be simulated "
-            "again; make the file again with `halo-cm simulate --overwrite`"
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import hyp2f1
 
 from halo_cm.atomic import atomic_path
+
+logger = logging.getLogger(__name__)
+
+#: Wavenumbers of a linear power spectrum.
+_N_WAVENUMBERS = 600
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def linear_power(
     k_max
         Largest wavenumber [h/Mpc].
     cache
-        Folder where the spectrum is kept and looked for.
+        Folder where the spectrum is kept and looked for; a damaged file there is replaced.
 
     Returns
     -------
@@ -96,14 +102,40 @@ def linear_power(
     name = json.dumps([asdict(cosmology), k_max], sort_keys=True)
     digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
     path = None if cache is None else cache / f"linear_power_{digest}.npy"
-    if path is not None and path.is_file():
-        k, power = np.load(path, allow_pickle=False)
-        return k, power
+    kept = None if path is None or not path.is_file() else _read_power(path)
+    if kept is not None:
+        return kept[0], kept[1]
     k, power = _camb_power(cosmology, k_max)
     if path is not None:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.stack([k, power]), allow_pickle=False)
     return k, power
+
+
+def _read_power(path: Path) -> NDArray[np.float64] | None:
+    """Wavenumbers and power from the cache; None where a crash or a full disk left something else.
+
+    The file can be made again in half a second, so that a damaged one need not stop anything.
+    """
+    try:
+        with path.open("rb") as file:
+            # unlike np.load, it takes nothing else for an array: neither archives nor pickles
+            found = np.lib.format.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        logger.warning("%s: damaged (%s); the spectrum is computed again", path, error)
+        return None
+    expected = (2, _N_WAVENUMBERS)
+    if found.shape != expected or found.dtype != np.float64 or not np.isfinite(found).all():
+        logger.warning(
+            "%s: found %s numbers of shape %s, expected finite float64 of %s; the spectrum is "
+            "computed again",
+            path,
+            found.dtype,
+            found.shape,
+            expected,
+        )
+        return None
+    return np.asarray(found)
 
 
 def _growing_mode(a: float, omega_m: float) -> float:
@@ -132,5 +164,5 @@ def _camb_power(
     model.WantCls = False
     model.NonLinear = camb.model.NonLinear_none
     results = camb.get_results(model)
-    k, _, power = results.get_matter_power_spectrum(minkh=1e-4, maxkh=k_max, npoints=600)
+    k, _, power = results.get_matter_power_spectrum(minkh=1e-4, maxkh=k_max, npoints=_N_WAVENUMBERS)
     return k, power[0] * (cosmology.sigma_8 / results.get_sigma8_0()) ** 2

@@ -24,7 +24,7 @@ from halo_cm.units import RHO_CRITICAL
 from halo_cm.universe.cosmology import Cosmology, linear_power
 from halo_cm.universe.design import BoxPlan
 from halo_cm.universe.haloes import overdensity_radius
-from halo_cm.universe.initial_conditions import density_modes
+from halo_cm.universe.initial_conditions import density_modes, largest_wavenumber
 from halo_cm.universe.profiles import nfw_mass
 
 Array = NDArray[np.float64]
@@ -32,9 +32,21 @@ Array = NDArray[np.float64]
 #: Masses at which mass functions are tabulated [Msun/h].
 MASSES: Array = np.geomspace(1e10, 3e15, 500, dtype=np.float64)
 
-
-#: Largest wavenumber of the linear spectrum [h/Mpc], beyond that of the particles of any preset.
+#: The linear spectrum of theory goes at least this far [h/Mpc].
 _LARGEST_K = 40.0
+
+
+def initial_modes(config: UniverseConfig, plan: BoxPlan) -> NDArray[np.complex64]:
+    """Fourier modes of the overdensity that `box.particles_today` starts from, scaled to today.
+
+    Shape (n, n, n // 2 + 1) for n particles along each side.
+    """
+    n, boxsize = config.n_particles, config.boxsize
+    k, power = linear_power(plan.cosmology, largest_wavenumber(n, boxsize))
+    rng = generator(config.seed, "box", plan.phases, "initial conditions")
+    noise = rng.standard_normal((n, n, n), dtype=np.float32)
+    modes: NDArray[np.complex64] = density_modes(noise, boxsize, k, power).numpy()
+    return modes
 
 
 @dataclass(frozen=True)
@@ -66,10 +78,10 @@ class BoxTheory:
     def of_box(cls, config: UniverseConfig, plan: BoxPlan) -> BoxTheory:
         """Linear theory, and the initial modes that `box.particles_today` starts from."""
         n, boxsize = config.n_particles, config.boxsize
-        k, power = linear_power(plan.cosmology, _LARGEST_K)
-        rng = generator(config.seed, "box", plan.phases, "initial conditions")
-        noise = rng.standard_normal((n, n, n), dtype=np.float32)
-        modes = density_modes(noise, boxsize, k, power).numpy()
+        modes = initial_modes(config, plan)
+        # beyond the particles' waves, for the haloes that they do not resolve
+        k_max = max(_LARGEST_K, largest_wavenumber(n, boxsize))
+        k, power = linear_power(plan.cosmology, k_max)
         full, half = np.fft.fftfreq(n, 1 / n), np.arange(n // 2 + 1)
         radius = np.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half**2).ravel()
         count = np.where((half == 0) | (2 * half == n), 1.0, 2.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Verdict = bool | None
+
+#: Verdicts in words.
+VERDICTS: dict[Verdict, str] = {True: "passed", False: "failed", None: "not judged"}
 
 #: Fewest haloes of a stack.
 FEWEST_HALOES = 8
@@ -30,9 +34,12 @@ class Gate:
     expected, tolerance
         The gate: ``|measured - expected| <= tolerance``.
     passed
-        None where the universe cannot be judged; ``reason`` says why.
+        False also where nothing could be measured; None where the universe cannot be judged, for a
+        ``reason`` that is known beforehand.
     reason
         Why it is not judged, or what the tolerance rests on.
+    details
+        Further numbers behind the verdict, by name.
     """
 
     name: str
@@ -41,6 +48,12 @@ class Gate:
     tolerance: float
     passed: Verdict
     reason: str = ""
+    details: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def found(self) -> str:
+        """The measured number in words."""
+        return "not measured" if self.measured is None else f"{self.measured:.4g}"
 
 
 @dataclass(frozen=True)
@@ -132,9 +145,34 @@ class UniverseCheck:
         return tuple(gate for topic in self.topics for gate in topic.gates)
 
     @property
-    def passed(self) -> bool:
-        """Whether no gate failed."""
-        return all(gate.passed is not False for gate in self.gates)
+    def n_judged(self) -> int:
+        """Gates that were judged."""
+        return sum(gate.passed is not None for gate in self.gates)
+
+    @property
+    def n_passed(self) -> int:
+        """Gates that passed."""
+        return sum(gate.passed is True for gate in self.gates)
+
+    @property
+    def passed(self) -> Verdict:
+        """False if a gate failed, True if none did and each topic was judged, None otherwise."""
+        if self.n_passed < self.n_judged:
+            return False
+        return True if all(topic.passed is not None for topic in self.topics) else None
+
+    @property
+    def verdict(self) -> str:
+        """``passed`` in words: passed, failed, or not judged."""
+        return VERDICTS[self.passed]
+
+    @property
+    def summary(self) -> str:
+        """How many gates passed, failed and were not judged."""
+        n_failed, n_unjudged = self.n_judged - self.n_passed, len(self.gates) - self.n_judged
+        failed = f", {n_failed} failed" if n_failed else ""
+        passed = f"passed {self.n_passed} of {self.n_judged} judged"
+        return f"{passed}{failed}, {n_unjudged} not judged"
 
     def topic(self, name: str) -> Topic:
         """The topic of this name."""
@@ -142,26 +180,30 @@ class UniverseCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and mappings, as for JSON."""
-        return {"passed": self.passed, **_plain(asdict(self))}
+        return {
+            "passed": self.passed,
+            "verdict": self.verdict,
+            "n_judged": self.n_judged,
+            "n_passed": self.n_passed,
+            **_plain(asdict(self)),
+        }
 
     def as_text(self) -> str:
         """One line a judged gate, one a reason why others are not judged, and one with the sum."""
         lines, unjudged = [], Counter[str]()
         for gate in self.gates:
-            if gate.passed is None or gate.measured is None:
+            if gate.passed is None:
                 unjudged[gate.reason] += 1
                 continue
             why = f" ({gate.reason})" if not gate.passed and gate.reason else ""
             lines.append(
-                f"{'passed' if gate.passed else 'FAILED':>10}  {gate.name}: {gate.measured:.4g}, "
+                f"{'passed' if gate.passed else 'FAILED':>10}  {gate.name}: {gate.found}, "
                 f"expected {gate.expected:.4g} +- {gate.tolerance:.2g}{why}"
             )
         lines += [f"not judged  {n} gates: {reason}" for reason, n in unjudged.items()]
-        verdicts = [gate.passed for gate in self.gates]
-        lines.append(
-            f"{self.n_boxes} boxes, {self.n_haloes} haloes: {verdicts.count(True)} passed, "
-            f"{verdicts.count(False)} failed, {verdicts.count(None)} not judged"
-        )
+        boxes = f"{self.n_boxes} box{'' if self.n_boxes == 1 else 'es'}"
+        verdict = self.verdict.upper() if self.passed is False else self.verdict
+        lines.append(f"{verdict}: {boxes}, {self.n_haloes} haloes: {self.summary}")
         return "\n".join(lines)
 
 
@@ -173,8 +215,9 @@ def gate(
     *,
     unjudged: str = "",
     reason: str = "",
+    details: Mapping[str, float] | None = None,
 ) -> Gate:
-    """Compare a number with its expectation.
+    """Compare a number with its expectation; what could not be measured fails.
 
     Parameters
     ----------
@@ -184,13 +227,22 @@ def gate(
         Why the universe cannot be judged by it; empty if it can.
     reason
         What the tolerance rests on.
+    details
+        Further numbers behind the verdict.
     """
-    if not math.isfinite(measured):
-        why = unjudged or "nothing was measured"
-        return Gate(name, None, float(expected), float(tolerance), None, why)
+    known = math.isfinite(measured)
     passed = None if unjudged else bool(abs(measured - expected) <= tolerance)
     return Gate(
-        name, float(measured), float(expected), float(tolerance), passed, unjudged or reason
+        name=name,
+        measured=float(measured) if known else None,
+        expected=float(expected),
+        tolerance=float(tolerance),
+        passed=passed,
+        reason=unjudged or (reason if known else "nothing was measured"),
+        details={
+            key: float(value) if math.isfinite(value) else None
+            for key, value in (details or {}).items()
+        },
     )
 
 
@@ -212,6 +264,16 @@ def too_few(n_haloes: int) -> str:
     return f"{n_haloes} haloes, and the gate needs {FEWEST_HALOES}"
 
 
+def no_waves(largest: float, longest: float) -> str:
+    """Why a band up to ``largest`` cannot be judged, with the k of the longest waves [h/Mpc].
+
+    Empty if it can.
+    """
+    if largest > 1.5 * longest:
+        return ""
+    return f"no waves of the box lie in the band: the longest have k = {longest:.2g} h/Mpc"
+
+
 def error_of_mean(values: Array) -> Array:
     """Standard error over the first axis (boxes); NaN for a single one."""
     if len(values) < 2:
@@ -226,6 +288,6 @@ def centres(edges: tuple[float, ...]) -> Array:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -24,6 +24,14 @@ def wavenumbers(n: int, boxsize: float) -> tuple[Tensor, Tensor, Tensor]:
     return full.view(-1, 1, 1), full.view(1, -1, 1), half.view(1, 1, -1)
 
 
+def largest_wavenumber(n: int, boxsize: float) -> float:
+    """Wavenumber up to which the linear spectrum of an (n, n, n) lattice must be known [h/Mpc].
+
+    Its corners are sqrt(3) times as far as its Nyquist wavenumber.
+    """
+    return 1.01 * math.sqrt(3) * math.pi * n / boxsize
+
+
 def gradient_factors(n: int, boxsize: float) -> tuple[Tensor, Tensor, Tensor]:
     """Factors i k of a derivative; zero at the Nyquist wavenumber, whose sign is ambiguous."""
     nyquist = math.pi * n / boxsize

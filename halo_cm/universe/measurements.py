@@ -15,9 +15,9 @@ from halo_cm.data.cutouts import open_cutouts
 from halo_cm.errors import DataError
 from halo_cm.processes import Report
 from halo_cm.seeding import generator
-from halo_cm.statistics import power_spectrum_3d
 from halo_cm.universe.baryons import HydroDraw
 from halo_cm.universe.box import Box, n_gravity_reports
+from halo_cm.universe.box_power import LARGEST_K, BoxPower
 from halo_cm.universe.expectations import BoxTheory
 from halo_cm.universe.haloes import periodic_difference
 from halo_cm.universe.initial_conditions import (
@@ -27,7 +27,7 @@ from halo_cm.universe.initial_conditions import (
 )
 from halo_cm.universe.latents import Astrophysics
 from halo_cm.universe.matter import Matter
-from halo_cm.universe.particle_mesh import ParticleMesh, deposit, evolve
+from halo_cm.universe.particle_mesh import ParticleMesh, evolve
 
 Array = NDArray[np.float64]
 
@@ -40,9 +40,9 @@ STRENGTHS = (12.0, 12.6, 13.2)
 THETA_EJ, A_STAR, S_SCATTER = 4.0, 0.06, 1.0
 #: Borders of the bands in k of the power and its suppression [h/Mpc].
 POWER_BANDS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 14.0, 25.0)
-SUPPRESSION_BANDS = (0.3, 0.7, 1.5, 3.0, 6.0, 10.0, 16.0, 30.0)
+SUPPRESSION_BANDS = (0.3, 0.7, 1.5, 3.0, 6.0, 10.0, 16.0, LARGEST_K)
 #: Narrower bins for curves [h/Mpc].
-FINE_BANDS: tuple[float, ...] = tuple(np.geomspace(0.1, 30.0, 25).tolist())
+FINE_BANDS: tuple[float, ...] = tuple(np.geomspace(0.1, LARGEST_K, 25).tolist())
 #: Stars are compared in pixels of these widths [Mpc/h] (64 and 32 pixels of a CAMELS cutout).
 STAR_CELLS = (6.25 / 64, 6.25 / 32)
 #: Mass of an occupied pixel [Msun/h].
@@ -50,9 +50,6 @@ OCCUPIED = 1e6
 #: Haloes like that of the CAMELS pair, of about 2e13 Msun/h: most massive one compared.
 STAR_HALOES = 3e13
 
-#: The spectrum is measured on a mesh of the box and, above this part of its Nyquist wavenumber, on
-#: one of the box folded this often along each side (Jenkins et al. 1998, ApJ 499, 20).
-_SPLIT, _FOLDS, _MOST_CELLS = 0.375, 4, 256
 #: Growth: particles along each side, rms displacement today [particle spacings], and shells of
 #: modes, in waves per box.
 _GROWTH_PARTICLES, _GROWTH_AMPLITUDE, _GROWTH_SHELLS = 128, 0.01, 16
@@ -72,11 +69,10 @@ class BoxMeasurement:
         Haloes in `MASS_EDGES`: found, of Tinker08, and of Tinker08 for the modes of the box,
         shape (3, 4).
     power, fine_power
-        P over halofit in `POWER_BANDS` and `FINE_BANDS`, measured and expected of the box, shape
-        (2, n_bands).
-    linear
-        Wavenumber [h/Mpc] of the longest modes, P over the power of the initial modes, and halofit
-        over linear, shape (3, n).
+        P over halofit in `POWER_BANDS` and `FINE_BANDS`: measured, expected of the box, and linear
+        theory, shape (3, n_bands).
+    longest
+        Wavenumber [h/Mpc] of the longest modes, and P over the power of the initial modes.
     profiles
         M(<x R200c) / M200c of each halo at `RADII`, shape (H, n_radii).
     suppression, fine_suppression
@@ -92,7 +88,7 @@ class BoxMeasurement:
     counts: Array
     power: Array
     fine_power: Array
-    linear: Array
+    longest: Array
     profiles: Array
     suppression: Array
     fine_suppression: Array
@@ -112,12 +108,15 @@ class CutoutMeasurement:
         Sum of hydro over sum of DMO mass of each, shape (n_rows,).
     stars
         For each of `STAR_CELLS`: fraction of pixels above `OCCUPIED`, of pixels above zero, and
-        mean log10 mass of the latter [Msun/h]; NaN where pixels cannot be brought to that width.
+        mean log10 mass of the latter [Msun/h], NaN where there are none.
+    stars_unjudged
+        For each of `STAR_CELLS`: why the file holds nothing to compare; empty if it does.
     """
 
     n_rows: int
     mass_ratio: Array
     stars: Array
+    stars_unjudged: tuple[str, ...] = ("",) * len(STAR_CELLS)
 
 
 def n_reports(config: UniverseConfig) -> int:
@@ -136,15 +135,13 @@ def measure_box(config: UniverseConfig, index: int, report: Report) -> BoxMeasur
     k = np.geomspace(dmo.k.min(), dmo.k.max(), 400)
     reference = np.interp(dmo.k, k, theory.halofit(k))
     ratios = np.stack(
-        [dmo.power / reference, np.interp(dmo.k, k, theory.finite_box_factor(k, config))]
+        [
+            dmo.power / reference,
+            np.interp(dmo.k, k, theory.finite_box_factor(k, config)),
+            theory.linear(dmo.k) / reference,
+        ]
     )
     report()
-    long = slice(0, 6)
-    linear = [
-        dmo.k[long],
-        (dmo.power / theory.linear_of_box(dmo.k))[long],
-        (reference / theory.linear(dmo.k))[long],
-    ]
     hydro, conservation = [], []
     for strength in STRENGTHS:
         values = Astrophysics(strength, THETA_EJ, A_STAR, S_SCATTER)
@@ -163,66 +160,13 @@ def measure_box(config: UniverseConfig, index: int, report: Report) -> BoxMeasur
         counts=np.array(counts, float),
         power=dmo.averages(ratios, POWER_BANDS),
         fine_power=dmo.averages(ratios, FINE_BANDS),
-        linear=np.array(linear),
+        longest=np.array([dmo.k[0], dmo.power[0] / theory.linear_of_box(dmo.k[:1])[0]]),
         profiles=np.array(inside),
         suppression=dmo.averages(np.array(hydro), SUPPRESSION_BANDS),
         fine_suppression=dmo.averages(np.array(hydro), FINE_BANDS),
         haloes=haloes,
         conservation=np.array(conservation).T,
     )
-
-
-@dataclass(frozen=True)
-class BoxPower:
-    """Power of a box over a wide range of scales, from a mesh and a folded one.
-
-    No shot noise is subtracted: the particles start from a lattice, and those of a halo's inside
-    are moved along its profile, so that their noise is not Poisson's. At 0.06 (Mpc/h)^3 it would
-    be 4% of the power at 14-25 h/Mpc.
-
-    Attributes
-    ----------
-    k, power, n_modes
-        Wavenumber [h/Mpc], power [(Mpc/h)^3] and number of modes of each bin.
-    """
-
-    k: Array
-    power: Array
-    n_modes: Array
-
-    @classmethod
-    def of_parts(
-        cls, parts: list[tuple[NDArray[np.float32], NDArray[np.float32] | float]], matter: Matter
-    ) -> BoxPower:
-        """Measure particles (positions [Mpc/h], masses [Msun/h]) of a box."""
-        n_mesh = min(2 * round(matter.n_particles ** (1 / 3)), _MOST_CELLS)
-        split = _SPLIT * math.pi * n_mesh / matter.boxsize
-        pieces = []
-        for folds in (1, _FOLDS):
-            width = matter.boxsize / folds
-            mesh = np.zeros((n_mesh,) * 3, np.float32)
-            for positions, masses in parts:
-                weights = torch.from_numpy(
-                    np.broadcast_to(np.float32(masses), len(positions)).copy()
-                )
-                folded = torch.from_numpy(positions).remainder(width)
-                mesh += deposit(folded, n_mesh, width, weights).numpy()
-            found = power_spectrum_3d(mesh, width, mass_assignment="CIC")
-            used = found.k < split if folds == 1 else found.k >= split
-            used &= found.k < 0.5 * found.k_nyquist
-            pieces.append((found.k[used], found.power[used] * folds**3, found.n_modes[used]))
-        return cls(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
-
-    def averages(self, curves: Array, edges: tuple[float, ...]) -> Array:
-        """Mean over the modes of each band of curves of shape (c, n_bins); NaN in empty bands."""
-        band = np.digitize(self.k, edges) - 1
-        found = np.full((len(curves), len(edges) - 1), np.nan)
-        for i in range(len(edges) - 1):
-            inside = band == i
-            # a band that the meshes do not reach to its end is not measured
-            if inside.any() and self.k[-1] > 0.95 * edges[i + 1]:
-                found[:, i] = np.average(curves[:, inside], weights=self.n_modes[inside], axis=1)
-        return found
 
 
 def all_matter(
@@ -272,10 +216,8 @@ def measure_growth(config: UniverseConfig, report: Report) -> Array:
 
     The same steps, box and ratio of mesh cells to particles, with at most 128 particles a side, at
     the middle of the range of Omega_m. Short waves grow too little, because a lattice that is still
-    whole is aliased by a mesh that is 1.5 times finer. In a real box small waves dissolve it: in
-    one of 25 Mpc/h with the same resolution, the power agrees to 0.5% up to 1.3 h/Mpc (and 4% at 2
-    h/Mpc) with that of a mesh twice as fine as the particles, without waves beyond their Nyquist
-    wavenumber, in which the modes of a lattice grow by 0.996-0.999.
+    whole is aliased by a mesh that is 1.5 times finer. In a real box small waves dissolve it, but
+    not at once: `gravity_gates.growth_topic` quotes what is left.
 
     Returns
     -------
@@ -340,7 +282,8 @@ def measure_cutouts(path: str | PathLike[str]) -> CutoutMeasurement:
             stars.append(cutouts.target[cutouts.halo_mass < STAR_HALOES, -1])
     ratio, maps = np.concatenate(ratios), np.concatenate(stars)
     statistics = [star_statistics(maps, cell_size, width) for width in STAR_CELLS]
-    return CutoutMeasurement(len(ratio), ratio, np.array(statistics))
+    reasons = tuple(_not_comparable(maps, cell_size, width) for width in STAR_CELLS)
+    return CutoutMeasurement(len(ratio), ratio, np.array(statistics), reasons)
 
 
 def star_statistics(
@@ -360,19 +303,25 @@ def star_statistics(
     Returns
     -------
     tuple
-        Fraction of pixels above `OCCUPIED`, fraction above zero, mean log10 mass of the latter;
-        NaN if ``width`` is not a whole number of pixels, or no pixel holds stars.
+        Fraction of pixels above `OCCUPIED`, fraction above zero, mean log10 mass of the latter, NaN
+        if no pixel holds stars; all NaN if there are no maps or `_not_comparable` says why.
     """
-    factor = round(width / cell_size)
-    if factor < 1 or abs(factor * cell_size / width - 1) > 0.01 or maps.shape[-1] % factor:
+    if _not_comparable(maps, cell_size, width):
         return math.nan, math.nan, math.nan
+    factor = round(width / cell_size)
     n = maps.shape[-1] // factor
     coarse = maps.reshape(len(maps), n, factor, n, factor).sum((2, 4))
     filled = coarse[coarse > 0]
-    if not len(filled):
-        return math.nan, math.nan, math.nan
     return (
         float((coarse > OCCUPIED).mean()),
         filled.size / coarse.size,
-        float(np.log10(filled).mean()),
+        float(np.log10(filled).mean()) if len(filled) else math.nan,
     )
+
+
+def _not_comparable(maps: NDArray[np.float32], cell_size: float, width: float) -> str:
+    """Why star pixels of a width cannot be measured in ``maps``; empty if they can."""
+    factor = round(width / cell_size)
+    if factor < 1 or abs(factor * cell_size / width - 1) > 0.01 or maps.shape[-1] % factor:
+        return f"pixels of {1000 * cell_size:.0f} kpc/h do not sum to this width"
+    return "" if len(maps) else f"no haloes below {STAR_HALOES:.0e} Msun/h to compare"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from halo_cm.config.universe import PARAMETER_NAMES, UniverseConfig
+from halo_cm.config.universe import UniverseConfig
 from halo_cm.containers import SPLITS, FloatArray, Geometry
 from halo_cm.data.cutouts import CutoutWriter, read_geometry
 from halo_cm.errors import ConfigError, DataError
@@ -29,10 +29,9 @@ from halo_cm.progress import progress
 from halo_cm.universe.baryons import HydroDraw
 from halo_cm.universe.box import Box, geometry, n_gravity_reports
 from halo_cm.universe.design import plan_box
+from halo_cm.universe.given import as_astrophysics
 from halo_cm.universe.latents import Astrophysics
 from halo_cm.universe.parts import Parts, make_in_parts
-
-_COSMOLOGICAL, _ASTROPHYSICAL = PARAMETER_NAMES[:2], PARAMETER_NAMES[2:6]
 
 
 def universe_of(path: str | PathLike[str]) -> UniverseConfig:
@@ -41,16 +40,25 @@ def universe_of(path: str | PathLike[str]) -> UniverseConfig:
     Raises
     ------
     DataError
-        If the file cannot be read or does not come from an embedded universe.
+        If the file cannot be read, does not come from an embedded universe, or comes from one of
+        another physics, whose boxes cannot be simulated again.
     """
-    text = read_geometry(path).provenance.get("universe")
+    provenance = read_geometry(path).provenance
     try:
-        return UniverseConfig.model_validate_json(str(text))
+        config = UniverseConfig.model_validate_json(str(provenance.get("universe")))
     except ValidationError as error:
         raise DataError(
             f"{path}: its attribute 'universe' does not hold the configuration of an embedded "
             "universe of this version of halo_cm; make a file with `halo-cm simulate`"
         ) from error
+    found = provenance.get("universe_fingerprint")
+    if found != config.fingerprint():
+        raise DataError(
+            f"{path}: its attribute 'universe_fingerprint' is {found}, expected "
+            f"{config.fingerprint()}: a version of halo_cm with another physics made it, whose "
+            "boxes cannot be simulated again; make the file anew: `halo-cm simulate --overwrite`"
+        )
+    return config
 
 
 def open_box(source: str | PathLike[str] | UniverseConfig, index: int) -> Box:
@@ -115,63 +123,21 @@ def draw_conditional(
     Raises
     ------
     DataError
-        If the box has no cutout of this halo, or the parameters do not fit the box.
+        If the box has no cutout of this halo, the parameters do not fit the box or the halo, or
+        they lie far outside the ranges of the universe.
     """
-    if halo not in box.chosen:
-        raise DataError(
-            f"box {box.index} has no cutout of halo {halo}: its haloes above M200c = "
-            f"{box.config.min_halo_mass:.3g} Msun/h are 0 to {box.chosen[-1]}"
-        )
+    box.check_chosen([halo])
     if axis not in (0, 1, 2):
         raise DataError(f"axis must be 0, 1 or 2, found {axis}")
     if n < 1 or seed < 0:
         raise DataError(f"n must be at least 1 and seed not negative, found {n} and {seed}")
-    values = as_astrophysics(parameters, box)
+    values = as_astrophysics(parameters, box, halo)
     draws = []
     with progress(f"draws of halo {halo}", n) as task:
         for draw in _draws(box, values, n, (seed, "conditional")):
             draws.append(box.targets(draw, axis, [halo])[0])
             task.advance()
     return np.stack(draws)
-
-
-def as_astrophysics(
-    parameters: Astrophysics | Mapping[str, float] | FloatArray, box: Box
-) -> Astrophysics:
-    """Astrophysical parameters from a mapping or a row of a cutout file.
-
-    Raises
-    ------
-    DataError
-        If a name is missing or unknown, the row has another length, or the cosmology is not that of
-        the box.
-    """
-    if isinstance(parameters, Astrophysics):
-        return parameters
-    if not isinstance(parameters, Mapping):
-        row = np.asarray(parameters, dtype=float)
-        if row.shape not in ((len(PARAMETER_NAMES),), (len(PARAMETER_NAMES) - 1,)):
-            raise DataError(
-                f"parameters have shape {row.shape}, expected ({len(PARAMETER_NAMES)},): "
-                f"{', '.join(PARAMETER_NAMES)}"
-            )
-        parameters = dict(zip(PARAMETER_NAMES, row.tolist(), strict=False))
-    missing = [name for name in _ASTROPHYSICAL if name not in parameters]
-    unknown = [name for name in parameters if name not in PARAMETER_NAMES]
-    if missing or unknown:
-        raise DataError(
-            f"parameters: missing {', '.join(missing) or 'none'}, unknown "
-            f"{', '.join(unknown) or 'none'}; expected {', '.join(_ASTROPHYSICAL)}"
-        )
-    cosmology = box.plan.cosmology
-    ours = (cosmology.omega_m, cosmology.sigma_8)
-    for name, value in zip(_COSMOLOGICAL, ours, strict=True):
-        if name in parameters and not np.isclose(parameters[name], value, rtol=1e-5):
-            raise DataError(
-                f"parameters: {name} = {parameters[name]:.6g}, but box {box.index} was simulated "
-                f"with {value:.6g}: take another box"
-            )
-    return Astrophysics(*(float(parameters[name]) for name in _ASTROPHYSICAL))
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ def make_in_parts(
     fingerprint = parts.geometry.provenance["fingerprint"]
     files = [folder / f"{name}_{fingerprint}.h5" for name in parts.names]
     with lock(folder, f"making {path}"):
+        if path.exists() and _is_reusable(path, parts.geometry, overwrite):
+            return path  # another process made it since
         _prepare(path, folder, files)
         missing = [i for i, file in enumerate(files) if not _is_finished(file, parts.noun)]
         if len(missing) < len(files):

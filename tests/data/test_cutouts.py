@@ -71,6 +71,14 @@ def test_round_trip(path: Path) -> None:
     assert read_geometry(path) == GEOMETRY
 
 
+def test_the_fingerprint_of_another_file_is_not_written(tmp_path: Path) -> None:
+    """It stands for the content of a file: some of its rows, or changed ones, are another."""
+    provenance = {**GEOMETRY.provenance, "fingerprint": "0123456789abcdef"}
+    cutouts = make_cutouts(geometry=replace(GEOMETRY, provenance=provenance))
+    write_cutouts(tmp_path / "some.h5", cutouts.select(slice(0, 2)))
+    assert read_geometry(tmp_path / "some.h5") == GEOMETRY
+
+
 def test_splits_and_realizations(path: Path) -> None:
     assert read_cutouts(path).realization.tolist() == [0] * 5 + [1]
     assert read_cutouts(path, realization=0).realization.tolist() == [0] * 5

@@ -11,6 +11,7 @@ from builders import make_cutouts
 
 from halo_cm.config.schema import NormalizationConfig
 from halo_cm.data.normalize import Normalization
+from halo_cm.data.ranges import already_warned, log_mean_mass
 from halo_cm.errors import DataError
 
 
@@ -91,7 +92,7 @@ def test_empty_maps_only_where_training_had_some(cutouts):
     condition, parameters = tensors(cutouts)
     empty = condition.clone()
     empty[7, 3] = 0
-    with pytest.raises(DataError, match=r"1 of the 50 Mpc/h maps hold no mass, the first in row 7"):
+    with pytest.raises(DataError, match=r"1 of the 50 Mpc/h maps hold no mass, in row 7; no "):
         fit(cutouts).trained.check(empty, parameters)
     trained = fit(replace(cutouts, condition=empty.numpy())).trained
     trained.check(empty, parameters)
@@ -100,6 +101,36 @@ def test_empty_maps_only_where_training_had_some(cutouts):
         trained.check(0 * condition, parameters)
     with pytest.raises(DataError, match="too far outside"):  # empty maps widen no range
         trained.check(condition / 1e10, parameters)
+
+
+def test_rows_are_named_as_the_caller_counts_them(cutouts):
+    trained, (condition, parameters) = fit(cutouts).trained, tensors(cutouts)
+    far, rows = parameters.clone(), np.arange(1000, 1300)
+    far[[4, 9], 0] = torch.tensor([0.7, 0.8])
+    with pytest.raises(DataError, match=r"Omega_m = 0\.8, .* too far outside in rows 1004, 1009;"):
+        trained.parameters_outside(far, rows)
+    means = log_mean_mass(condition)
+    means[:, 2] += 4
+    with pytest.raises(DataError, match=r"25 Mpc/h maps = .* in rows 1000, 1001, .* and 295 more;"):
+        trained.masses_outside(means, rows)
+    means = log_mean_mass(condition)
+    means[7, 2] = -torch.inf
+    with pytest.raises(DataError, match=r"hold no mass, in row 1007; .*leave these haloes out"):
+        trained.masses_outside(means, rows)
+
+
+def test_a_warning_is_not_repeated_inside_a_block(cutouts, caplog):
+    trained, (condition, parameters) = fit(cutouts).trained, tensors(cutouts)
+    parameters[3, 0] = 0.5
+    with already_warned():
+        trained.check(condition, parameters)
+        assert not caplog.records
+        parameters[3, 0] = 0.9  # is refused all the same
+        with pytest.raises(DataError, match="too far outside in row 3"):
+            trained.check(condition, parameters)
+    parameters[3, 0] = 0.5
+    trained.check(condition, parameters)
+    assert "the model extrapolates" in caplog.text
 
 
 def test_the_range_travels_with_the_weights(cutouts):

@@ -45,3 +45,26 @@ def test_a_file_without_targets_cannot_be_trained_on(tmp_path):
     write_cutouts(tmp_path / "h.h5", replace(parts, target=None))
     with pytest.raises(DataError, match="holds no target"):
         check_splits(tmp_path / "h.h5")
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        ({"channels": ("gas", "dm", "star")}, "channels are gas, dm, star, expected dm, gas, star"),
+        ({"parameter_names": ("h", "sigma_8")}, "parameters are h, sigma_8, but Omega_m must be"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_named_before(tmp_path, geometry, message):
+    parts = merge(*(make_cutouts(n=4, seed=s, split=s) for s in range(3)))
+    parts = replace(parts, geometry=replace(parts.geometry, **geometry))
+    write_cutouts(tmp_path / "h.h5", parts)
+    with pytest.raises(DataError, match=message):
+        check_splits(tmp_path / "h.h5")
+
+
+def test_a_single_test_halo_is_too_few(tmp_path):
+    counts = (4, 4, 1)
+    parts = [make_cutouts(n=n, seed=s, split=s) for s, n in enumerate(counts)]
+    write_cutouts(tmp_path / "h.h5", merge(*parts))
+    with pytest.raises(DataError, match="the test split shows one halo only"):
+        check_splits(tmp_path / "h.h5")

@@ -14,6 +14,7 @@ from generation_world import DRAWS, HERE, SIDE, N, make_haloes, masses, save_mod
 from halo_cm.data.cutouts import CutoutWriter, write_cutouts
 from halo_cm.errors import CheckpointError, ConfigError, DataError, OutputError
 from halo_cm.generate import GenerateOptions, generate, generate_chunk
+from halo_cm.generation import inputs
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,23 @@ def test_a_store_is_not_continued_with_another_model_or_data(tmp_path, model, da
         generate(model, tmp_path / "haloes.h5", out, **arguments)
 
 
+def write_whole(path, cutouts):
+    """As a universe writes its own file, with the fingerprint, which `write_cutouts` leaves out."""
+    with CutoutWriter(path, cutouts.geometry, len(cutouts)) as writer:
+        writer.append(cutouts)
+
+
+def test_some_rows_of_a_universe_are_told_from_others(tmp_path, model):
+    """The columns may agree, and the fingerprint of the whole file too."""
+    cutouts, path, out = make_haloes(), tmp_path / "haloes.h5", tmp_path / "a.zarr"
+    cutouts = replace(cutouts, geometry=replace(cutouts.geometry, provenance={"fingerprint": "a"}))
+    write_cutouts(path, cutouts)
+    generate(model, path, out, n_realizations=1, options=replace(HERE, shard="0/6"))
+    write_cutouts(path, replace(cutouts, condition=cutouts.condition * np.float32(1.01)))
+    with pytest.raises(OutputError, match=r"maps_fingerprint = \w+\.\.\. \(now \w+"):
+        generate(model, path, out, n_realizations=1, options=HERE)
+
+
 def test_a_store_is_not_continued_with_other_maps_of_the_same_haloes(tmp_path, model):
     """The columns may agree: with other gravity, another mesh, or a mistake mended."""
     path, out, arguments = tmp_path / "haloes.h5", tmp_path / "a.zarr", {"n_realizations": 1}
@@ -62,9 +80,9 @@ def test_a_store_is_not_continued_with_other_maps_of_the_same_haloes(tmp_path, m
     # the fingerprint of an embedded universe stands for its maps
     marked = [replace(cutouts.geometry, provenance={"fingerprint": mark}) for mark in ("a", "b")]
     first, second = (replace(cutouts, geometry=geometry) for geometry in marked)
-    write_cutouts(path, first)
+    write_whole(path, first)
     generate(model, path, tmp_path / "b.zarr", options=HERE, **arguments)
-    write_cutouts(path, second)
+    write_whole(path, second)
     with pytest.raises(OutputError, match=r"maps_fingerprint = a \(now b\)"):
         generate(model, path, tmp_path / "b.zarr", options=HERE, **arguments)
 
@@ -86,15 +104,82 @@ def test_other_things_in_the_place_of_the_store_are_left_alone(tmp_path, model, 
     assert (tmp_path / "notes" / "a.txt").read_text() == "mine"
 
 
-def test_a_damaged_map_is_found_in_its_chunk(tmp_path, model):
+def test_a_damaged_map_is_found_before_anything_is_drawn(tmp_path, model):
     cutouts = make_haloes()
     write_cutouts(tmp_path / "haloes.h5", cutouts)
     with h5py.File(tmp_path / "haloes.h5", "r+") as file:
         file["condition"][5, 0, 3, 3] = np.nan
     out = tmp_path / "a.zarr"
-    with pytest.raises(DataError, match=r"haloes\.h5, rows 4:6: condition: 1 pixels are NaN"):
+    with pytest.raises(DataError, match=r"haloes\.h5, rows 0:11: condition: 1 pixels are NaN"):
         generate(model, tmp_path / "haloes.h5", out, n_realizations=1, options=HERE)
-    assert xr.open_zarr(out).done.values.sum() == 4
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "change", "words"),
+    [
+        (
+            7,
+            {"parameters": 3e13},
+            r"haloes\.h5: parameters: Omega_m = 3e\+13, .* outside in row 7;",
+        ),
+        (
+            7,
+            {"parameters": np.nan},
+            r"haloes\.h5: parameters hold NaN or .* values in row 7: every",
+        ),
+        (7, {"condition": 1e-20}, r"haloes\.h5: condition: log10 of .* far outside in row 7;"),
+        (40, {"condition": 0}, r"haloes\.h5: condition: 1 of .* hold no mass, in row 40; .*out"),
+    ],
+)
+@pytest.mark.parametrize("split", [None, "validation"])
+def test_haloes_far_outside_are_found_before_anything_is_drawn(
+    tmp_path, model, row, change, words, split
+):
+    """In whatever chunk they are, and by their rows in the file."""
+    cutouts, out = make_haloes(44), tmp_path / "a.zarr"
+    write_cutouts(tmp_path / "haloes.h5", cutouts)
+    with h5py.File(tmp_path / "haloes.h5", "r+") as file:
+        for name, value in change.items():
+            if name == "parameters":
+                file[name][row, 0] = value
+            else:
+                file[name][row, 0] *= np.float32(value)
+    options = replace(HERE, split=split)
+    with pytest.raises(DataError, match=words):
+        generate(model, tmp_path / "haloes.h5", out, n_realizations=1, options=options)
+    assert not out.exists()
+    if np.isfinite(list(change.values())).all():  # Dask draws a chunk alone
+        with pytest.raises(DataError, match=words):
+            generate_chunk(model, tmp_path / "haloes.h5", [row - 1, row], n_realizations=1)
+
+
+def test_extrapolation_is_warned_of_once(tmp_path, model, caplog, capfd):
+    cutouts, out = make_haloes(), tmp_path / "a.zarr"
+    cutouts.parameters[:, 1] = 0.5  # trained on 0.2 to 0.4
+    write_cutouts(tmp_path / "haloes.h5", cutouts)
+    for shard, workers in (("0/2", 2), ("1/2", 0)):
+        caplog.clear()
+        options = replace(HERE, shard=shard, workers=workers)
+        generate(model, tmp_path / "haloes.h5", out, n_realizations=1, options=options)
+        said = [r.message for r in caplog.records if "extrapolates" in r.message]
+        assert len(said) == 1 and "sigma_8 = 0.5, trained on 0.2" in said[0]
+        assert "extrapolates" not in capfd.readouterr().err
+    assert xr.open_zarr(out).done.all()
+
+
+def test_the_maps_of_a_store_are_checked_once(tmp_path, model, data, monkeypatch):
+    seen, means = [], inputs._mean_masses
+
+    def spy(path, rows, geometry):
+        seen.append(len(rows))
+        return means(path, rows, geometry)
+
+    monkeypatch.setattr(inputs, "_mean_masses", spy)
+    for shard in ("0/2", "1/2"):
+        options = replace(HERE, shard=shard)
+        generate(model, data, tmp_path / "a.zarr", n_realizations=1, options=options)
+    assert seen == [N]
 
 
 def test_a_damaged_target_stops_no_generation(tmp_path, model, data, reference):

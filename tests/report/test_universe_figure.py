@@ -30,9 +30,9 @@ def make_box(seed: int) -> BoxMeasurement:
     return BoxMeasurement(
         baryon_fraction=0.16,
         counts=counts,
-        power=np.full((2, 7), 0.8) + 0.02 * rng.standard_normal((2, 7)),
-        fine_power=np.full((2, 24), 0.8) + 0.02 * rng.standard_normal((2, 24)),
-        linear=np.ones((3, 6)),
+        power=np.full((3, 7), 0.8) + 0.02 * rng.standard_normal((3, 7)),
+        fine_power=np.array([[0.8], [0.8], [0.4]]) + 0.02 * rng.standard_normal((3, 24)),
+        longest=np.array([0.16, 1.0]),
         profiles=np.array([0.07, 0.19, 0.31, 0.55, 0.76, 1, 1.27, 1.64])
         * rng.lognormal(0, 0.1, (40, 8)),
         suppression=fine[:, ::4][:, [0, 1, 2, 3, 4, 5, 5]],
@@ -88,6 +88,8 @@ def test_a_panel_for_each_topic(check: UniverseCheck) -> None:
         expected = f"{sum(judged)}/{len(judged)} passed"
         if not all(judged):
             expected = f"{judged.count(False)}/{len(judged)} failed"
+        if len(judged) < len(topic.gates):
+            expected += f", {len(topic.gates) - len(judged)} not judged"
         assert axes.get_title("right") == expected
         assert axes.get_xlabel() and axes.get_ylabel()
         assert axes.get_legend() is not None
@@ -99,6 +101,9 @@ def test_measurements_are_drawn(check: UniverseCheck) -> None:
     measured = check.topic("power").curves[0]
     lines = [np.asarray(line.get_ydata()) for line in panels["power"].get_lines()]
     assert any(len(y) == len(measured.y) and np.allclose(y, measured.y) for y in lines)
+    linear = next(line for line in check.topic("power").curves if line.label == "linear")
+    assert any(len(y) == len(linear.y) and np.allclose(y, linear.y) for y in lines)
+    assert "linear" in [t.get_text() for t in panels["power"].get_legend().get_texts()]
     # one line a feedback strength, and unity
     assert "12.6" in " ".join(t.get_text() for t in panels["suppression"].get_legend().get_texts())
     growth = check.topic("growth")

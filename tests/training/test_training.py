@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+from multiprocessing import SimpleQueue
 
 import numpy as np
 import pytest
@@ -13,10 +14,16 @@ import torch
 from builders import make_config, make_cutouts, merge
 
 from halo_cm.data.cutouts import write_cutouts
-from halo_cm.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from halo_cm.errors import (
+    CheckpointError,
+    ConfigError,
+    HaloCMError,
+    OutputError,
+    TrainingError,
+)
 from halo_cm.manager import ModelManager
 from halo_cm.objectives.ect import EasyConsistencyTuning
-from halo_cm.training import loop
+from halo_cm.training import launch, loop
 from halo_cm.training import state as training_state
 from halo_cm.training.checkpoint import read_tensors
 from halo_cm.training.ema import ema_decay
@@ -252,8 +259,31 @@ def test_other_data_under_the_same_name_are_noticed(data, tmp_path):
     path.write_bytes(data.read_bytes())
     train(make_config(path, tmp_path))
     write_cutouts(path, merge(*(make_cutouts(n=24, seed=s + 9, split=s) for s in range(3))))
-    with pytest.raises(CheckpointError, match=r"data.fingerprint: \w+ there, \w+ now"):
+    with pytest.raises(CheckpointError, match=r"data.fingerprint: \w+.* there, \w+.* now"):
         train(make_config(path, tmp_path))
+
+
+def test_moved_data_are_the_same(data, tmp_path, caplog):
+    there, here = tmp_path / "there.h5", tmp_path / "here.h5"
+    there.write_bytes(data.read_bytes())
+    train(make_config(there, tmp_path))
+    there.rename(here)
+    # versions before wrote down the place of the data
+    facts = tmp_path / "tiny" / "run.json"
+    content = json.loads(facts.read_text())
+    assert "path" not in content["config"]["data"]
+    content["config"]["data"]["path"] = str(there)
+    facts.write_text(json.dumps(content))
+    with caplog.at_level("INFO", logger="halo_cm"):
+        train(make_config(here, tmp_path))
+    assert "reusing the trained model" in caplog.text
+
+
+def test_a_folder_in_which_nothing_was_trained_is_free(data, tmp_path):
+    """As after NaN in the data, which were mended since."""
+    RunFolder(make_config(data, tmp_path)).open(resume=False)
+    other = make_config(data, tmp_path, seed=5)
+    assert train(other).finished
 
 
 def test_a_foreign_launcher_is_refused(data, tmp_path, monkeypatch):
@@ -315,6 +345,18 @@ def test_an_error_in_a_process_reaches_the_caller(data, tmp_path):
     config = make_config(tmp_path / "absent.h5", tmp_path, training={"processes": 2})
     with pytest.raises(Exception, match=r"absent\.h5"):
         train(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("DataError", "DataError"), ("StrangeError", "HaloCMError")]
+)
+def test_errors_of_processes_keep_their_class_where_it_is_known(name, kind):
+    reports = SimpleQueue()
+    reports.put((name, "row 2 is bad"))
+    with pytest.raises(HaloCMError, match="row 2 is bad") as caught:
+        launch._raise_reported([], reports)
+    assert type(caught.value).__name__ == kind
+    assert (name in str(caught.value)) == (kind != name)
 
 
 def test_learning_rate_rises_stays_and_falls():

@@ -74,3 +74,19 @@ def test_linear_power_has_the_asked_sigma_8(tmp_path) -> None:
     again = linear_power(cosmology, 10.0, tmp_path)
     assert np.array_equal(again[1], power)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbage", "shape", "nan"])
+def test_a_damaged_spectrum_is_computed_again(damage, tmp_path, caplog) -> None:
+    cosmology = Cosmology(omega_m=0.3, sigma_8=0.7)
+    expected = np.stack(linear_power(cosmology, 10.0, tmp_path))
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    if damage in ("shape", "nan"):
+        wrong = expected[:, :5] if damage == "shape" else expected * np.nan
+        np.save(path, wrong)
+    else:
+        path.write_bytes({"empty": b"", "cut": whole[:1000], "garbage": b"PK" * 500}[damage])
+    assert np.array_equal(np.stack(linear_power(cosmology, 10.0, tmp_path)), expected)
+    assert f"{path}: " in caplog.text and "computed again" in caplog.text
+    assert path.read_bytes() == whole

@@ -17,6 +17,7 @@ from halo_cm.data.cutouts import read_cutouts, read_geometry, write_cutouts
 from halo_cm.errors import ConfigError, DataError
 from halo_cm.universe.baryons import BaryonModel
 from halo_cm.universe.box import Box
+from halo_cm.universe.given import as_astrophysics
 from halo_cm.universe.latents import Astrophysics
 from halo_cm.universe.matter import Matter
 from halo_cm.universe.oracle import OracleOptions, simulate_oracle, universe_of
@@ -118,11 +119,100 @@ def test_bad_requests_are_explained(
         universe.draw_conditional(box, **{**given, **changes})  # type: ignore[arg-type]
 
 
+def test_values_that_make_no_fields_are_refused(
+    box: Box, test_rows: Cutouts, caplog: pytest.LogCaptureFixture
+) -> None:
+    halo, values = (
+        int(test_rows.halo[0]),
+        {"log10_mc": 12.5, "theta_ej": 4.0, "a_star": 0.06, "s_scatter": 1.0},
+    )
+    names = {"log10_mc": "log10_Mc", "a_star": "A_star"}
+    for changes, words in (
+        ({"log10_mc": np.nan}, "log10_Mc = nan, expected one finite number"),
+        ({"theta_ej": np.inf}, "theta_ej = inf, expected one finite number"),
+        ({"a_star": "much"}, "A_star = much, expected one finite number"),
+        ({"log10_mc": 1e13}, r"log10_Mc = 1e\+13: too far outside .*11\.5 to 13\.5.*logarithm"),
+        ({"log10_mc": 15.6}, r"log10_Mc = 15\.6: too far outside .* within 9\.5 to 15\.5;"),
+        ({"a_star": -0.01}, r"A_star = -0\.01: .*expected a positive value within 0 to 0\.21"),
+        ({"theta_ej": -1.0}, r"theta_ej = -1: too far outside"),
+        ({"s_scatter": -0.1}, r"s_scatter = -0\.1: too far outside"),
+    ):
+        given = {**values, **changes}
+        mapping = {names.get(name, name): value for name, value in given.items()}
+        for parameters in (mapping, Astrophysics(**given)):  # type: ignore[arg-type]
+            with pytest.raises(DataError, match=words):
+                universe.draw_conditional(box, halo, parameters, 1, seed=0)  # type: ignore[arg-type]
+    assert not caplog.records
+    for value, said in (
+        (0.06, ""),
+        (0.2, "outside the ranges of the universe: A_star = 0.2, varied"),
+    ):
+        caplog.clear()
+        universe.draw_conditional(box, halo, Astrophysics(12.5, 4.0, value, 1.0), 1, seed=0)
+        assert said in caplog.text
+        assert ("outside the ranges" in caplog.text) == bool(said)
+
+
+def test_a_parameter_that_is_not_varied_may_be_rounded_as_in_a_file(
+    tiny_config: Make, box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    fixed = Box(tiny_config(a_star=(0.06, 0.06)), box.index, box.matter)
+    values = [12.5, 4.0, float(np.float32(0.06)), 1.0]
+    assert as_astrophysics(Astrophysics(*values), fixed).a_star == values[2]
+    assert not caplog.records
+    values[2] = 0.07
+    assert as_astrophysics(Astrophysics(*values), fixed).a_star == 0.07
+    assert "A_star = 0.07, varied from 0.06 to 0.06" in caplog.text
+
+
+def test_the_row_of_another_halo_is_refused(box: Box, test_rows: Cutouts) -> None:
+    first = test_rows.halo[0]
+    other = int(np.flatnonzero(test_rows.halo != first)[0])
+    row = test_rows.parameters[other]
+    words = rf"halo {first} of box 2 has .* the row is of halo {test_rows.halo[other]};"
+    with pytest.raises(DataError, match=words):
+        universe.draw_conditional(box, int(first), row, 1, seed=0)
+    with pytest.raises(DataError, match="the row is of no halo of box 2"):
+        universe.draw_conditional(box, int(first), [*row[:6], 15.5], 1, seed=0)  # type: ignore[arg-type]
+    shorter = row[:6]  # says nothing of the halo
+    assert universe.draw_conditional(box, int(first), shorter, 1, seed=0).shape == (1, 3, 8, 8)
+
+
+def test_haloes_that_are_not_cut_out_are_refused(tiny_config: Make, box: Box) -> None:
+    """Haloes are sorted by M80c and chosen by M200c: near the limit there may be a gap."""
+    m200, light = box.matter.haloes.m200.copy(), len(box.chosen) - 2
+    m200[[light, light + 1]] = m200[[light + 1, light]]  # the next one is heavier
+    matter = replace(box.matter, haloes=replace(box.matter.haloes, m200=m200))
+    limit = float(m200[[light, light + 1]].mean())
+    gap = Box(tiny_config(min_halo_mass=limit), box.index, matter)
+    assert light not in gap.chosen and light + 1 in gap.chosen
+    beyond = len(m200) + 5
+    draw = box.draw(box.plan.draws[0], "gap")
+    for halo in (light, beyond, -1):
+        for call in (
+            lambda h: gap.conditions(0, np.array([h])),
+            lambda h: gap.targets(draw, 0, [h]),
+            lambda h: universe.draw_conditional(gap, h, gap.plan.draws[0], 1, seed=0),
+        ):
+            with pytest.raises(
+                DataError, match=rf"box 2 has no cutout of halo {halo}: its \d+ halo"
+            ):
+                call(halo)
+    with pytest.raises(DataError, match=rf"are (0 to )?{light - 1}, {light + 1}"):
+        gap.check_chosen([light])
+    assert np.array_equal(gap.conditions(0, gap.chosen), box.conditions(0, gap.chosen))
+
+
 def test_boxes_of_foreign_files_are_refused(path: Path, test_rows: Cutouts, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.h5"
     geometry = replace(test_rows.geometry, provenance={})
     write_cutouts(foreign, replace(test_rows, geometry=geometry))
     with pytest.raises(DataError, match=r"foreign\.h5: its attribute 'universe'"):
+        universe.open_box(foreign, 0)
+    provenance = {**test_rows.geometry.provenance, "universe_fingerprint": "0123456789abcdef"}
+    older = replace(test_rows, geometry=replace(test_rows.geometry, provenance=provenance))
+    write_cutouts(foreign, older)
+    with pytest.raises(DataError, match=r"is 0123456789abcdef, expected .* another physics"):
         universe.open_box(foreign, 0)
     with pytest.raises(DataError, match="no box 7: the universe has boxes 0 to 2"):
         universe.open_box(path, 7)

@@ -122,6 +122,15 @@ def test_other_configuration_is_refused(tiny_config: Make, path: Path) -> None:
         simulate(tiny_config(seed=5), path)
 
 
+def test_some_rows_of_the_file_are_not_taken_for_it(
+    config: UniverseConfig, cutouts: Cutouts, tmp_path: Path
+) -> None:
+    write_cutouts(tmp_path / "some.h5", cutouts.select(slice(0, 2)))
+    with pytest.raises(DataError, match=r"some\.h5 was made with another configuration"):
+        simulate(config, tmp_path / "some.h5")
+    assert len(read_cutouts(tmp_path / "some.h5")) == 2
+
+
 def test_other_file_is_replaced_on_demand(
     config: UniverseConfig, path: Path, cutouts: Cutouts, tmp_path: Path
 ) -> None:

@@ -418,7 +418,12 @@ def test_names_of_the_set_cv() -> None:
 
 def test_draws_of_the_set_1p_share_their_twin(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(
-        design="1P", n_train_boxes=9, n_validation_boxes=0, n_test_boxes=0, min_displaced_mass=1e13
+        design="1P",
+        n_draws=12,  # the default, which is no choice
+        n_train_boxes=9,
+        n_validation_boxes=0,
+        n_test_boxes=0,
+        min_displaced_mass=1e13,
     )
     write_snapshots(config, tmp_path, boxes=[0], workers=1)
     names = [simulation.name for simulation in simulations(config, 0)]

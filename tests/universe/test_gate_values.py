@@ -1,0 +1,118 @@
+"""Every number of the physics gates in the preset default (slow)."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from halo_cm.config.universe import UniverseConfig
+from halo_cm.universe.check import check_universe
+from halo_cm.universe.gates import UniverseCheck
+from halo_cm.universe.hydro_gates import CAMELS_STARS
+from halo_cm.universe.simulate import simulate
+
+#: Gates that this universe misses, and by how much: docs/universe.md says why.
+KNOWN_FAILURES = {
+    "S(k) at 3-6 h/Mpc, log10 Mc = 13.2": -0.028,
+    "S(k) at 16-30 h/Mpc, log10 Mc = 12": 0.079,
+    "S(k) at 16-30 h/Mpc, log10 Mc = 13.2": 0.061,
+}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> UniverseCheck:
+    """The preset default, with few draws in the file: ten minutes on two cores."""
+    folder = tmp_path_factory.mktemp("full")
+    config = UniverseConfig.from_preset(
+        "default", n_train_boxes=8, n_validation_boxes=0, n_test_boxes=0, n_draws=2
+    )
+    return check_universe(simulate(config, folder / "default.h5"))
+
+
+def _numbers(check: UniverseCheck, topic: str) -> dict[str, float]:
+    return {g.name: g.measured for g in check.topic(topic).gates if g.measured is not None}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_halo_counts(full: UniverseCheck) -> None:
+    common, less, *rare = full.topic("mass_function").gates
+    for found in (common, less):
+        assert found.passed is True
+        assert found.measured == pytest.approx(1, abs=0.15)
+    for found in rare:
+        assert found.passed is None and "a Poisson error of" in found.reason
+        assert found.details["Poisson error"] > 0.15
+        assert abs(found.details["sigma from that"]) < 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_power(full: UniverseCheck) -> None:
+    long, *bands = full.topic("power").gates
+    assert long.measured == pytest.approx(1, abs=0.15)
+    for found in (long, *bands):
+        error = found.details["standard error"]
+        assert found.tolerance == pytest.approx(max(0.05, 2 * error))
+        assert found.measured == pytest.approx(1, abs=found.tolerance)
+    assert [g.measured for g in bands[2:]] == pytest.approx([1] * 5, abs=0.06)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_growth_and_profiles(full: UniverseCheck) -> None:
+    assert list(_numbers(full, "growth").values()) == pytest.approx([1, 1], abs=0.005)
+    assert list(_numbers(full, "profiles").values()) == pytest.approx([1, 1, 1], abs=0.10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_suppression(full: UniverseCheck) -> None:
+    disorder, *bands = full.topic("suppression").gates
+    assert disorder.measured == 0 and len(bands) == 14
+    for found in bands:
+        error = found.details["standard error"]
+        assert error < 0.015 and found.tolerance == pytest.approx(0.02 + error)
+        if found.name in KNOWN_FAILURES:
+            off = pytest.approx(KNOWN_FAILURES[found.name], abs=0.005)
+            assert found.details["measured - table"] == off
+        else:
+            assert found.measured == pytest.approx(found.expected, abs=found.tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_contents_of_haloes(full: UniverseCheck) -> None:
+    gas_low, scatter_low, gas_high, scatter_high = _numbers(full, "gas").values()
+    assert (gas_low, gas_high) == pytest.approx((0.46, 0.78), abs=0.10)
+    assert (scatter_low, scatter_high) == pytest.approx((0.14, 0.19), abs=0.10)
+    star_low, star_high = _numbers(full, "star").values()
+    assert (star_low, star_high) == pytest.approx((0.020, 0.010), abs=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_mass_is_conserved(full: UniverseCheck) -> None:
+    total, baryons, ratio, scatter = _numbers(full, "conservation").values()
+    assert total < 1e-5 and baryons < 1e-5
+    assert ratio == pytest.approx(1.0006, abs=0.0025)
+    assert scatter == pytest.approx(0.0045, abs=0.0025)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_star_pixels(full: UniverseCheck) -> None:
+    fine, coarse = np.array(list(_numbers(full, "stars").values())).reshape(2, 3)
+    for found, expected in ((fine, CAMELS_STARS[0]), (coarse, CAMELS_STARS[1])):
+        assert found[:2] == pytest.approx(expected[:2], abs=0.06)
+        assert found[2] == pytest.approx(expected[2], abs=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_known_gates_fail_and_no_other(full: UniverseCheck) -> None:
+    logging.getLogger("halo_cm").info(full.as_text())
+    assert {g.name for g in full.gates if g.passed is False} == set(KNOWN_FAILURES)
+    assert (full.verdict, full.n_judged, full.n_passed) == ("failed", 46, 43)
