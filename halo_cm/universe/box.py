@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -288,7 +288,10 @@ def simulate_box(config: UniverseConfig, index: int, path: Path, report: Report 
     box = Box.simulate(config, index, path.parent, report)
     n_repeats, haloes = config.n_realizations(index), box.chosen
     n_rows = len(haloes) * config.n_projections * len(box.plan.draws) * n_repeats
-    with CutoutWriter(path, geometry(config), n_rows) as writer:
+    whole = geometry(config)
+    fingerprint = f"{whole.provenance['fingerprint']}-box-{index}"  # not the file of all boxes
+    part = replace(whole, provenance={**whole.provenance, "fingerprint": fingerprint})
+    with CutoutWriter(path, part, n_rows) as writer:
         for j, parameters in enumerate(box.plan.draws):
             # axes change with the stream, so that draws of equal streams show the same projections
             axes = [(box.plan.streams[j] + i) % 3 for i in range(config.n_projections)]

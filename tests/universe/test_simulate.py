@@ -308,5 +308,7 @@ def test_cutouts_of_a_box_stand_alone(path: Path, cutouts: Cutouts, tmp_path: Pa
     """A box's file has the layout of the whole, so any stage can read it."""
     box = read_cutouts(_boxes(path)[0], realization=None)
     assert _same(box, cutouts.select(cutouts.box == 0))
+    fingerprints = [g.provenance["fingerprint"] for g in (box.geometry, cutouts.geometry)]
+    assert fingerprints[0] == f"{fingerprints[1]}-box-0"
     write_cutouts(tmp_path / "copy.h5", box)
     assert _same(read_cutouts(tmp_path / "copy.h5", realization=None), box)
