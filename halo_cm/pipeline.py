@@ -20,6 +20,7 @@ from halo_cm.benchmark import (
     stellar_fraction,
 )
 from halo_cm.data.cutouts import read_cutouts, read_geometry
+from halo_cm.data.ranges import already_warned
 from halo_cm.data.splits import check_splits, has_realization
 from halo_cm.errors import DataError
 from halo_cm.manager import ModelManager
@@ -120,15 +121,18 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     rows = [_model_row(config.name, model, n) for n in _step_counts(config, model)]
     rows += _denoiser_rows(config, folder) + _posterior_mean_rows(config, folder)
     rows.append(copied_input(stellar_fraction(read_cutouts(path, "train"))))
-    benchmark = evaluate(
-        rows,
-        chosen,
-        _second_draws(path, chosen),
-        members=settings.n_members,
-        seed=config.seed,
-        settings=Settings(),
-        provenance={**describe_run(path, geometry), "inputs": inputs},
-    )
+    inputs_of_all = (torch.as_tensor(chosen.condition), torch.as_tensor(chosen.parameters))
+    model.normalization.trained.check(*inputs_of_all)
+    with already_warned():  # once for all rows of the table
+        benchmark = evaluate(
+            rows,
+            chosen,
+            _second_draws(path, chosen),
+            members=settings.n_members,
+            seed=config.seed,
+            settings=Settings(),
+            provenance={**describe_run(path, geometry), "inputs": inputs},
+        )
     write_report(folder.report, benchmark, shown=rows[0].label, training_log=folder.log)
     return benchmark.summary
 

@@ -5,11 +5,13 @@ A consistency loss falls when a model collapses, so it is never used for this.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from halo_cm.data.ranges import already_warned
 from halo_cm.errors import DataError
 from halo_cm.sampling import sample
 from halo_cm.statistics.calibration import crps_fair
@@ -68,6 +70,7 @@ class Validator:
             raise ValueError("validation needs cutouts with targets")
         self._cutouts, self._truth = chosen, chosen.target
         self._n_members, self._seed = n_members, seed
+        self._scored = False
         self._width = cutouts.geometry.field_of_view
         self._true_power = self._power(self._truth)
         if not (self._true_power > 0).all():
@@ -80,14 +83,16 @@ class Validator:
 
     def score(self, emulator: Emulator, n_steps: int | None = None) -> ValidationScore:
         """Draw samples and compare them with the truth."""
-        fields = sample(
-            emulator,
-            self._cutouts.condition,
-            self._n_members,
-            n_steps,
-            parameters=self._cutouts.parameters,
-            seed=self._seed,
-        )
+        with already_warned() if self._scored else nullcontext():
+            fields = sample(
+                emulator,
+                self._cutouts.condition,
+                self._n_members,
+                n_steps,
+                parameters=self._cutouts.parameters,
+                seed=self._seed,
+            )
+        self._scored = True
         ratio = self._power(fields) / self._true_power
         power = float(np.abs(np.log(np.maximum(ratio, 1e-6))).mean())
         crps = float(crps_fair(field_features(fields, self._width), self._true_features).mean())
