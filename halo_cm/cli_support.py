@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -149,7 +149,7 @@ def command(advice: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(function, include_extras=True)
+        hints = _annotated_hints(function)
         groups: dict[str, Any] = {n: hint for n, hint in hints.items() if is_dataclass(hint)}
 
         @functools.wraps(function)
@@ -171,6 +171,20 @@ def command(advice: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         return run
 
     return decorate
+
+
+def _annotated_hints(function: Callable[..., None]) -> dict[str, Any]:
+    """Type hints with what `Annotated` says of options.
+
+    Python 3.10 makes ``Optional[Annotated[...]]`` of a parameter whose default is None, in which
+    typer does not look for it.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    for name, hint in hints.items():
+        inside = [part for part in get_args(hint) if get_origin(part) is Annotated]
+        if get_origin(hint) is not Annotated and inside:
+            hints[name] = inside[0]
+    return hints
 
 
 def _named_config(model: str | None) -> Path:
