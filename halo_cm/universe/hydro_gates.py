@@ -51,7 +51,7 @@ SUPPRESSION_TOLERANCE = 0.02
 #: haloes and of those above 5e13 Msun/h, and scatter of the gas. How many heavy haloes the
 #: prototype's scatter rests on is not known; ours is smaller, hence its wider tolerance.
 GAS_MEANS, GAS_SCATTERS, STAR_MEANS = (0.46, 0.78), (0.14, 0.19), (0.020, 0.010)
-GAS_TOLERANCE, GAS_SCATTER_TOLERANCES, STAR_TOLERANCE = 0.10, (0.07, 0.10), 0.005
+GAS_TOLERANCE, GAS_SCATTER_TOLERANCE, STAR_TOLERANCE = 0.10, 0.07, 0.005
 FRACTION_EDGES = (MASS_EDGES[0], MASS_EDGES[1], 5e13, MASS_EDGES[-1])
 
 #: float32 masses, added in float64.
@@ -175,7 +175,7 @@ def fraction_topics(boxes: Sequence[BoxMeasurement], unjudged: str) -> tuple[Top
                 f"scatter of f_gas / f_b, {where}",
                 values.std(),
                 GAS_SCATTERS[end],
-                GAS_SCATTER_TOLERANCES[end],
+                GAS_SCATTER_TOLERANCE,
                 unjudged=few,
             ),
         ]

@@ -86,9 +86,8 @@ def test_the_same_command_gives_the_same_weights(finished, data, tmp_path):
     assert_equal_weights(again.model, finished.model)
 
 
-@pytest.mark.parametrize("stop", [(0, 7), (1, 3), (2, 4)])
-def test_an_interrupted_run_continues_exactly(finished, data, tmp_path, monkeypatch, stop):
-    config = make_config(data, tmp_path)
+def train_until_ctrl_c(config, monkeypatch, stop):
+    """Train, with a real SIGINT after the step ``stop`` (phase, step)."""
     original = loop.Trainer._step
 
     def interrupting(self, phase, step, task):
@@ -96,10 +95,16 @@ def test_an_interrupted_run_continues_exactly(finished, data, tmp_path, monkeypa
         if (phase.index, step) == stop:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(loop.Trainer, "_step", interrupting)
-    with pytest.raises(KeyboardInterrupt):
-        train(config)
-    monkeypatch.setattr(loop.Trainer, "_step", original)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+
+
+@pytest.mark.parametrize("stop", [(0, 7), (1, 3), (2, 4)])
+def test_an_interrupted_run_continues_exactly(finished, data, tmp_path, monkeypatch, stop):
+    config = make_config(data, tmp_path)
+    train_until_ctrl_c(config, monkeypatch, stop)
     with pytest.raises(CheckpointError, match="unfinished run: continue it with --resume"):
         train(config)
     folder = train(config, resume=True)
@@ -126,17 +131,7 @@ def with_target_and_reference(data, output):
 def test_target_networks_and_references_are_continued_exactly(data, tmp_path, monkeypatch, stop):
     whole = train(with_target_and_reference(data, tmp_path / "whole"))
     config = with_target_and_reference(data, tmp_path / "parts")
-    original = loop.Trainer._step
-
-    def interrupting(self, phase, step, task):
-        original(self, phase, step, task)
-        if (phase.index, step) == stop:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(loop.Trainer, "_step", interrupting)
-    with pytest.raises(KeyboardInterrupt):
-        train(config)
-    monkeypatch.setattr(loop.Trainer, "_step", original)
+    train_until_ctrl_c(config, monkeypatch, stop)
     folder = train(config, resume=True)
     for index, name in enumerate(("denoising", "regression", "ct")):
         assert_equal_weights(folder.phase_model(index, name), whole.phase_model(index, name))
@@ -232,17 +227,7 @@ def test_a_killed_run_continues_from_its_last_checkpoint(finished, data, tmp_pat
 def test_a_cut_off_line_of_the_log_is_dropped_on_resuming(data, tmp_path, monkeypatch):
     """What a kill or a full disk leaves of the line that was being written."""
     config = make_config(data, tmp_path)
-    original = loop.Trainer._step
-
-    def interrupting(self, phase, step, task):
-        original(self, phase, step, task)
-        if (phase.index, step) == (0, 7):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(loop.Trainer, "_step", interrupting)
-    with pytest.raises(KeyboardInterrupt):
-        train(config)
-    monkeypatch.setattr(loop.Trainer, "_step", original)
+    train_until_ctrl_c(config, monkeypatch, (0, 7))
     log = tmp_path / "tiny" / "log.jsonl"
     log.write_text(log.read_text() + '{"time": 1, "phase": "den')
     assert all("loss" in r or "validation" in r for r in records(train(config, resume=True)))
