@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from halo_cm.config.schema import NetworkConfig
+from halo_cm.config.network import NetworkConfig
 from halo_cm.networks.unet import UNet
 
 SHAPES = {

@@ -15,9 +15,10 @@ from halo_cm.errors import ConfigError
 from halo_cm.networks.unet import UNet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from halo_cm.config.schema import Config, SamplingConfig
+    from halo_cm.config.sampling import SamplingConfig
+    from halo_cm.config.schema import Config
     from halo_cm.containers import Geometry
 
 Sampler = Literal["heun", "consistency"]
@@ -35,11 +36,20 @@ class Emulator(nn.Module):
     sampler
         How samples are drawn: ``"consistency"`` (one or a few steps) or ``"heun"`` (the ODE of a
         plain denoiser).
+    uses_latent
+        Whether every evaluation draws latent noise; else the network sees zeros in its place.
     """
 
-    def __init__(self, config: Config, normalization: Normalization, sampler: Sampler) -> None:
+    def __init__(
+        self,
+        config: Config,
+        normalization: Normalization,
+        sampler: Sampler,
+        *,
+        uses_latent: bool = False,
+    ) -> None:
         super().__init__()
-        self.config, self.sampler = config, sampler
+        self.config, self.sampler, self.uses_latent = config, sampler, uses_latent
         geometry = normalization.geometry
         config.network.check_size(geometry.n_pixels)
         network = UNet(
@@ -49,7 +59,8 @@ class Emulator(nn.Module):
             shape=config.network,
         )
         boundary = boundary_level(sampler, config.diffusion.sigma_min)
-        self.denoiser = Denoiser(network, normalization.sigma_data, boundary)
+        n_latent = config.network.latent_channels
+        self.denoiser = Denoiser(network, normalization.sigma_data, boundary, n_latent)
         self.normalization = normalization
 
     @property
@@ -119,7 +130,7 @@ class Emulator(nn.Module):
         parameters
             Shape (B, P), in physical units.
         noise
-            `draws_per_sample` standard normal tensors of shape (B, C, H, W).
+            `draws_per_sample` standard normal tensors of shape `noise_shape` for each sample.
         n_steps
             Sampling steps.
 
@@ -128,7 +139,10 @@ class Emulator(nn.Module):
         Tensor
             Mass per pixel [Msun/h], shape (B, C, H, W).
         """
-        denoise = self._denoise(condition, parameters)
+        latents: list[Tensor] = []
+        if self.uses_latent:
+            noise = _set_latents_aside(noise, len(self.geometry.channels), latents)
+        denoise = self._denoise(condition, parameters, latents)
         levels = self.levels(n_steps).to(condition.device)
         if self.sampler == "heun":
             x = heun(denoise, levels[0] * next(noise), levels)
@@ -157,11 +171,30 @@ class Emulator(nn.Module):
         mean = torch.stack([denoise(sigma_max * n, sigma) for n in noise]).mean(0)
         return self.normalization.decode(mean, condition, parameters)
 
+    def noise_shape(self, condition: Tensor) -> tuple[int, int, int]:
+        """Shape of one noise tensor: that of a sample, with the latent channels behind."""
+        channels, height, width = self.field_shape(condition)
+        return (channels + self.denoiser.n_latent * self.uses_latent, height, width)
+
     def field_shape(self, condition: Tensor) -> tuple[int, int, int]:
         """Shape (C, H, W) of a sample for such a condition."""
         return (len(self.geometry.channels), *condition.shape[-2:])
 
-    def _denoise(self, condition: Tensor, parameters: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def _denoise(
+        self, condition: Tensor, parameters: Tensor, latents: Sequence[Tensor] = ()
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """D for a condition; takes the latent noise that was drawn last."""
         maps = self.normalization.encode_condition(condition)
         numbers = self.normalization.encode_parameters(parameters)
-        return lambda x, sigma: self.denoiser(x, sigma, maps, numbers)
+        return lambda x, sigma: self.denoiser(
+            x, sigma, maps, numbers, latents[-1] if latents else None
+        )
+
+
+def _set_latents_aside(
+    noise: Iterator[Tensor], n_channels: int, latents: list[Tensor]
+) -> Iterator[Tensor]:
+    """Noise of the fields; the latent channels behind them wait in ``latents`` for the network."""
+    for drawn in noise:
+        latents[:] = [drawn[:, n_channels:]]
+        yield drawn[:, :n_channels]

@@ -83,6 +83,7 @@ def save_emulator(
     """Write an emulator with facts about its training (phase, step, score)."""
     facts = {
         "sampler": emulator.sampler,
+        "uses_latent": emulator.uses_latent,
         "config": emulator.config.model_dump(mode="json"),
         "geometry": asdict(emulator.geometry),
         "training": training,
@@ -101,7 +102,8 @@ def load_emulator(path: str | os.PathLike[str]) -> Emulator:
             geometry[name] = tuple(geometry[name])
         config = Config.model_validate_json(json.dumps(facts["config"]))
         normalization = Normalization(config.normalization, Geometry(**geometry))
-        emulator = Emulator(config, normalization, facts["sampler"])
+        latent = facts.get("uses_latent", False)  # versions before had none
+        emulator = Emulator(config, normalization, facts["sampler"], uses_latent=latent)
     except (KeyError, TypeError, ValidationError) as error:
         raise CheckpointError(
             f"{path} describes a model that this version of halo_cm does not know ({error}); it "

@@ -109,7 +109,7 @@ def sample(
             rows = [i for i, _ in part] + [part[-1][0]] * n_fill
             streams = [derive_seed(seed, "noise", int(ids[i]), j) for i, j in part]
             streams += [streams[-1]] * n_fill
-            noise = _noise(streams, model, model.field_shape(maps), n_steps)
+            noise = _noise(streams, model, model.noise_shape(maps), n_steps)
             fields = model.generate(
                 maps[rows].to(model.device), numbers[rows].to(model.device), noise, n_steps
             )

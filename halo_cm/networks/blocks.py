@@ -24,6 +24,13 @@ def zero(module: nn.Module) -> nn.Module:
     return module
 
 
+@torch.no_grad()
+def zero_inputs(convolution: nn.Module, first: int, last: int) -> None:
+    """Start with no effect of the input channels ``first`` to ``last - 1`` of a convolution."""
+    weight = convolution.get_parameter("weight")
+    weight[:, first:last] = 0
+
+
 def group_norm(channels: int, per_group: int = 8) -> nn.GroupNorm:
     """Group normalisation with about ``per_group`` channels in each group."""
     groups = max(1, channels // per_group)

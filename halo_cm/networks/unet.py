@@ -16,11 +16,12 @@ from halo_cm.networks.blocks import (
     patchify,
     unpatchify,
     zero,
+    zero_inputs,
 )
 from halo_cm.networks.embeddings import LevelEmbedding
 
 if TYPE_CHECKING:
-    from halo_cm.config.schema import NetworkConfig
+    from halo_cm.config.network import NetworkConfig
 
 
 class UNet(nn.Module):
@@ -35,7 +36,7 @@ class UNet(nn.Module):
     n_fields, n_condition, n_parameters
         Channels of the fields and of the condition maps; conditioning numbers.
     shape
-        Widths, patch size and the like: see `halo_cm.config.schema.NetworkConfig`.
+        Widths, patch size and the like: see `halo_cm.config.network.NetworkConfig`.
     dims
         2 or 3 spatial dimensions.
     """
@@ -50,7 +51,8 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, n_embedding = shape.channels, shape.embedding_dimension
-        n_input = n_fields + n_condition + 1  # the last one is the distance from the centre
+        n_known, n_latent = n_fields + n_condition, shape.latent_channels
+        n_input = n_known + n_latent + 1  # the last one is the distance from the centre
         folded = shape.patch_size**dims
         self.patch_size, self.stride = shape.patch_size, shape.stride
         self.embedding = LevelEmbedding(n_parameters, n_embedding)
@@ -86,6 +88,10 @@ class UNet(nn.Module):
         self.unfold = convolution(dims, width, shape.head_channels * folded)
         self.head = convolution(dims, shape.head_channels + n_input, shape.head_channels)
         self.output = zero(convolution(dims, shape.head_channels, n_fields))
+        # without effect until an objective draws latent noise and trains what enters
+        first = shape.head_channels + n_known
+        zero_inputs(self.stem, n_known * folded, (n_known + n_latent) * folded)
+        zero_inputs(self.head, first, first + n_latent)
 
     def forward(self, x: Tensor, c_noise: Tensor, condition: Tensor, parameters: Tensor) -> Tensor:
         """Evaluate F.
@@ -97,7 +103,8 @@ class UNet(nn.Module):
         c_noise
             Noise label, shape (B,).
         condition, parameters
-            Normalised maps (B, n_condition, H, W) and numbers (B, n_parameters).
+            Normalised maps (B, n_condition, H, W), behind them the channels of latent noise that
+            ``shape.latent_channels`` asks for, and numbers (B, n_parameters).
 
         Raises
         ------

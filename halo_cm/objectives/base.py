@@ -68,6 +68,8 @@ class Objective(BaseModel):
     sampler: ClassVar[Literal["heun", "consistency"]]
     #: Whether a slow copy of the student is needed, see `target_decay`.
     uses_target: ClassVar[bool] = False
+    #: Whether the network is given latent noise, while training and in every sample.
+    uses_latent: ClassVar[bool] = False
 
     name: str
 

@@ -29,6 +29,7 @@ from halo_cm.training.ema import ema_decay, lerp_weights
 from halo_cm.training.log import TrainingLog
 from halo_cm.training.run_folder import RunFolder
 from halo_cm.training.schedule import learning_rate, make_optimizer
+from halo_cm.training.start import load_start
 from halo_cm.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
-    from halo_cm.config.schema import Config, PhaseConfig
+    from halo_cm.config.schema import Config
+    from halo_cm.config.training import PhaseConfig
     from halo_cm.data.normalize import Batch
 
 logger = logging.getLogger(__name__)
@@ -102,6 +104,9 @@ class Trainer:
         normalization = Normalization.fit(config.normalization, train)
         self.emulator = Emulator(config, normalization, "consistency").to(self.accelerator.device)
         self.network = self.emulator.denoiser.network
+        if config.training.start is not None:
+            start = load_start(config.training.start, self.emulator)
+            self.network.load_state_dict(start.denoiser.network.state_dict())
         self.average = copy.deepcopy(self.emulator).requires_grad_(False).eval()
         self.data = TrainingData(train, self.emulator.normalization, self.accelerator.device)
         self.log = TrainingLog(
@@ -149,6 +154,7 @@ class Trainer:
         boundary = boundary_level(objective.sampler, self.config.diffusion.sigma_min)
         for emulator in (self.emulator, self.average):
             emulator.sampler, emulator.denoiser.boundary = objective.sampler, boundary
+            emulator.uses_latent = objective.uses_latent
         target = copy.deepcopy(self.network) if objective.uses_target else None
         base = copy.deepcopy(self.network) if config.reference else None
         optimizer = make_optimizer(config, self.network)
@@ -213,7 +219,7 @@ class Trainer:
         denoiser, diffusion = self.emulator.denoiser, self.config.diffusion
 
         def using(network: torch.nn.Module) -> Denoiser:
-            return Denoiser(network, denoiser.sigma_data, denoiser.boundary)
+            return Denoiser(network, denoiser.sigma_data, denoiser.boundary, denoiser.n_latent)
 
         device = self.accelerator.device
         return Step(

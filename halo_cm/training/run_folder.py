@@ -108,7 +108,13 @@ class RunFolder:
     def _relevant(self) -> dict[str, Any]:
         free = {**_FREE, "training": _FREE_IN_TRAINING}
         content = self.config.model_dump(mode="json", exclude=free)
-        return {**content, "data": {**content["data"], "fingerprint": self.data_fingerprint()}}
+        content["data"]["fingerprint"] = self.data_fingerprint()
+        start = self.config.training.start
+        # what was in the file counts, not its place; versions before had no such key
+        del content["training"]["start"]
+        if start is not None and start.is_file():
+            content["training"]["start"] = {"sha256": file_sha256(start)}
+        return content
 
     def data_fingerprint(self) -> str:
         """What the cutouts are: the embedded universe's own fingerprint, else of all bytes."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from halo_cm.config.schema import PhaseConfig
+    from halo_cm.config.training import PhaseConfig
 
 
 def learning_rate(phase: PhaseConfig, warmup_steps: int, step: int, n_steps: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from halo_cm.config.schema import NetworkConfig
+from halo_cm.config.network import NetworkConfig
 from halo_cm.networks.blocks import patchify, unpatchify
 from halo_cm.networks.unet import UNet, centre_distance
 

@@ -1,0 +1,70 @@
+"""Noise levels, and how samples are drawn."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from halo_cm.config.section import Count, Levels, Positive, Section, StepCount
+
+
+class DiffusionConfig(Section):
+    """Noise levels, in units of the normalised targets (recipes after Karras et al. 2022)."""
+
+    sigma_min: Positive = 0.002
+    """Smallest noise level, where the consistency map is the identity."""
+    sigma_max: Positive = 80.0
+    """Largest noise level, where sampling starts."""
+    rho: Positive = 7.0
+    """Exponent of the spacing of the levels."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DiffusionConfig:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(
+                f"sigma_min = {self.sigma_min:g} must be below sigma_max = {self.sigma_max:g}"
+            )
+        return self
+
+
+class SamplingConfig(Section):
+    """How samples are drawn where nothing else is asked for."""
+
+    n_sampling_steps: Count = 1
+    """Network evaluations per sample of a consistency model."""
+    levels: dict[StepCount, Levels] = Field(default={2: (0.3,), 4: (0.6, 0.3, 0.15)})
+    """Noise levels after sigma_max for each number of steps, falling; the defaults were chosen on
+    validation data (docs/training.md)."""
+    n_heun_steps: Annotated[int, Field(ge=2)] = 18
+    """Levels of the Heun sampler of a plain denoiser."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SamplingConfig:
+        for steps, levels in self.levels.items():
+            name = f"levels.{steps}"
+            if len(levels) != steps - 1:
+                raise ValueError(
+                    f"{name} holds {len(levels)} levels, expected {steps - 1}: the first of the "
+                    f"{steps} steps starts at sigma_max"
+                )
+            if any(b >= a for a, b in pairwise(levels)):
+                raise ValueError(f"{name} = {list(levels)} must fall from each level to the next")
+        self.check_steps(self.n_sampling_steps, "n_sampling_steps")
+        return self
+
+    def check_steps(self, n_steps: int, name: str) -> None:
+        """Check that there are levels for ``n_steps`` steps of a consistency model.
+
+        Raises
+        ------
+        ValueError
+            If there are none; the message calls the number ``name``.
+        """
+        if n_steps != 1 and n_steps not in self.levels:
+            known = ", ".join(str(n) for n in (1, *sorted(self.levels)))
+            raise ValueError(
+                f"{name} = {n_steps}, but sampling.levels has noise levels for {known} steps: "
+                f"choose one of these or add sampling.levels.{n_steps}"
+            )
