@@ -1,4 +1,4 @@
-"""Numbers that summarise a halo's fields: logarithmic masses, aperture masses and band powers."""
+"""Numbers that summarise a halo's fields: logarithms of aperture masses and band powers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ from halo_cm.containers import FloatArray
 from halo_cm.errors import DataError
 from halo_cm.statistics.apertures import aperture_masses
 from halo_cm.statistics.power import power_spectrum_2d
-
-#: Mass m0 of log10(1 + m / m0) for pixels of each channel [Msun/h]: below the masses of occupied
-#: pixels, so that the logarithm resolves them, and above the noise of empty ones.
-PIXEL_MASS = {"dm": 1e9, "gas": 1e9, "star": 1e6}
-#: A star pixel counts as occupied above this mass [Msun/h], about that of one stellar particle of
-#: a large hydrodynamic simulation.
-OCCUPIED_MASS = 1e6
 
 #: Added to aperture masses [Msun/h] and band powers [(Mpc/h)^2] to keep logarithms finite.
 _LEAST_MASS, _LEAST_POWER = 1e8, 1e-6
@@ -27,11 +20,6 @@ _BANDS = {"power_0.10": 0.1, "power_0.25": 0.25, "power_0.50": 0.5, "power_1.00"
 #: Names of the last axis of `field_features`: masses within a fraction of the width and in the
 #: whole map, and powers up to a fraction of the Nyquist wavenumber from the band below.
 FEATURES = (*_RADII, "mass_map", *_BANDS)
-
-
-def log_mass(maps: FloatArray, pixel_mass: float) -> FloatArray:
-    """log10(1 + m / m0), finite in empty pixels; ``pixel_mass`` is m0 [Msun/h]."""
-    return np.asarray(np.log10(1 + maps / pixel_mass))
 
 
 def field_features(maps: FloatArray, boxsize: float) -> FloatArray:
@@ -63,8 +51,3 @@ def field_features(maps: FloatArray, boxsize: float) -> FloatArray:
     masses = np.log10(np.concatenate([inner, whole], axis=-1) + _LEAST_MASS)
     powers = np.log10(np.stack(bands, axis=-1) + _LEAST_POWER)
     return np.asarray(np.concatenate([masses, powers], axis=-1))
-
-
-def occupied_fraction(maps: FloatArray, threshold: float = OCCUPIED_MASS) -> FloatArray:
-    """Share of pixels above ``threshold`` [Msun/h]: (..., n, n) -> (...)."""
-    return np.asarray((maps > threshold).mean((-2, -1)))

@@ -18,26 +18,25 @@ noise. With W and V the transforms of w and w^2::
 The first term is mean(w^2), what the window takes away; the others are what the subtracted mean
 takes from the first bin. White noise of variance v thus has P(k) = v A in every bin, and a map
 times a constant has the power of the map. Without a window r(k) = 1.
+
+Particles put on the mesh by NGP, CIC or TSC leave their window in P(k), and shot noise. Both stay
+unless ``mass_assignment`` and ``shot_noise`` are given; they hold for projected particles as for a
+box, with the window of the two axes of the map.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
-from scipy.fft import rfft2
-from scipy.signal.windows import hann
 from scipy.sparse import csr_array
 
-from halo_cm.containers import FloatArray, IntArray, check_mass
+from halo_cm.containers import FloatArray, IntArray
 from halo_cm.errors import DataError
-
-Window = Literal["hann"]
-
-#: Pixels that are transformed at once: bounds the memory, whatever the number of maps.
-_PIXELS_AT_ONCE = 2**21
+from halo_cm.statistics.mass_assignment import MassAssignment, axis_factors, check_options
+from halo_cm.statistics.modes import Empty, OverdensityModes, mode_radius
+from halo_cm.statistics.windows import Window, axis_transforms, response, window_profile
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ class PowerSpectrum:
     k_fundamental, k_nyquist
         2 pi / boxsize and pi / cell_size [h/Mpc]. Bin i holds the modes around
         ``(i + 1) * k_fundamental``; the last bin lies below ``k_nyquist``.
+    shot_noise
+        White power of the particles that was subtracted [(Mpc/h)^2].
     """
 
     k: FloatArray
@@ -63,6 +64,7 @@ class PowerSpectrum:
     n_modes: IntArray
     k_fundamental: float
     k_nyquist: float
+    shot_noise: float = 0.0
 
     def bins_up_to(self, fraction: float) -> int:
         """Number of bins centred at or below ``fraction`` of the Nyquist wavenumber."""
@@ -75,7 +77,9 @@ def power_spectrum_2d(
     boxsize: float,
     *,
     window: Window | None = None,
-    empty: Literal["raise", "zero"] = "raise",
+    empty: Empty = "raise",
+    mass_assignment: MassAssignment | None = None,
+    shot_noise: float = 0.0,
 ) -> PowerSpectrum:
     """Power spectrum of the overdensity of each map.
 
@@ -89,15 +93,21 @@ def power_spectrum_2d(
         None for periodic maps; ``"hann"`` for cutouts, whose opposite edges do not match.
     empty
         What to do with a map without mass, which has no overdensity: raise an error, or give it
-        the power zero of a map without structure.
+        the power zero of a map without structure. The power of a constant map is zero.
+    mass_assignment
+        How particles were put on the pixels: their window is divided out. None leaves it in.
+    shot_noise
+        White power to subtract [(Mpc/h)^2], from `poisson_shot_noise`. On the mesh it is damped
+        and aliased by the mass assignment (Jing 2005), which is taken into account.
 
     Raises
     ------
     DataError
         If maps are not square, hold NaN or negative values, or are empty.
     """
-    modes = _Modes(maps, boxsize, window, empty, "maps")
-    return modes.spectrum(modes)
+    check_options(mass_assignment, shot_noise)
+    modes = OverdensityModes(maps, boxsize, window, empty, "maps")
+    return _spectrum(modes, modes, window, mass_assignment, shot_noise)
 
 
 def cross_power_spectrum_2d(
@@ -106,80 +116,68 @@ def cross_power_spectrum_2d(
     boxsize: float,
     *,
     window: Window | None = None,
-    empty: Literal["raise", "zero"] = "raise",
+    empty: Empty = "raise",
+    mass_assignment: MassAssignment | None = None,
 ) -> PowerSpectrum:
     """Real part of the cross power of the overdensities of two sets of maps.
 
     The leading axes of ``first`` and ``second`` are broadcast against each other; everything else
-    is as in `power_spectrum_2d`. The cross power may be negative.
+    is as in `power_spectrum_2d`. The cross power may be negative. No shot noise is subtracted:
+    different particles have none in common.
     """
+    check_options(mass_assignment, 0.0)
     if np.shape(first)[-2:] != np.shape(second)[-2:]:
         raise DataError(
             f"the maps of the two sets have {np.shape(first)[-2:]} and {np.shape(second)[-2:]} "
             "pixels: bring them to one resolution first"
         )
     first, second = np.broadcast_arrays(first, second)
-    left = _Modes(first, boxsize, window, empty, "first")
-    return left.spectrum(_Modes(second, boxsize, window, empty, "second"))
+    left = OverdensityModes(first, boxsize, window, empty, "first")
+    right = OverdensityModes(second, boxsize, window, empty, "second")
+    return _spectrum(left, right, window, mass_assignment, 0.0)
 
 
-class _Modes:
-    """Fourier modes of the overdensities of many maps, made a few maps at a time."""
-
-    def __init__(
-        self, maps: FloatArray, boxsize: float, window: Window | None, empty: str, name: str
-    ) -> None:
-        maps = np.asarray(maps)
-        _check_maps(maps, boxsize, name)
-        self.leading, self.n_pixels, self.boxsize = maps.shape[:-2], maps.shape[-1], boxsize
-        self.maps = maps.reshape(-1, self.n_pixels, self.n_pixels)
-        self.window = _window(window, self.n_pixels)
-        weights = self.window.ravel() / self.window.sum()
-        # in double precision, a few maps at a time
-        self.subtracted = np.array([m.reshape(-1).astype(np.float64) @ weights for m in self.maps])
-        self.mean = self.maps.mean((-2, -1), dtype=np.float64)
-        if empty == "raise" and not self.mean.all():
-            raise DataError(
-                f"{name}: {int((self.mean == 0).sum())} of {len(self.mean)} maps hold no mass, so "
-                "that they have no overdensity; leave them out, or pass empty='zero' to give them "
-                "no power"
-            )
-
-    def __getitem__(self, which: slice) -> FloatArray:
-        mean = np.where(self.mean[which] > 0, self.mean[which], np.inf)[:, None, None]
-        overdensity = (self.maps[which] - self.subtracted[which, None, None]) / mean
-        modes: FloatArray = rfft2(overdensity * self.window, overwrite_x=True)
-        return modes
-
-    def spectrum(self, other: _Modes) -> PowerSpectrum:
-        """Binned product of these modes with the conjugate of the modes of ``other``."""
-        n, bins = self.n_pixels, _radial_bins(self.n_pixels)
-        # A / n^2 with A = (boxsize / n)^2, and what the window and the subtracted mean take away
-        norm = (self.boxsize / n**2) ** 2 / bins.average(_response(self.window)[None])[0]
-        power = np.empty((len(self.maps), len(bins.radius)))
-        step = max(1, _PIXELS_AT_ONCE // n**2)
-        for start in range(0, len(power), step):
-            part = slice(start, start + step)
-            left = self[part]
-            right = left if other is self else other[part]
-            product = left.real * right.real + left.imag * right.imag
-            power[part] = norm * bins.average(product)
-        k_fundamental = 2 * np.pi / self.boxsize
-        return PowerSpectrum(
-            k=bins.radius * k_fundamental,
-            power=power.reshape(*self.leading, -1),
-            n_modes=bins.n_modes,
-            k_fundamental=k_fundamental,
-            k_nyquist=np.pi * n / self.boxsize,
-        )
+def _spectrum(
+    left: OverdensityModes,
+    right: OverdensityModes,
+    window: Window | None,
+    mass_assignment: MassAssignment | None,
+    shot_noise: float,
+) -> PowerSpectrum:
+    """Binned product of the modes of ``left`` with the conjugate of those of ``right``."""
+    n, boxsize = left.n_pixels, left.boxsize
+    bins = _radial_bins(n, mass_assignment)
+    # A / n^2 with A = (boxsize / n)^2, and what the window and the subtracted mean take away
+    norm = (boxsize / n**2) ** 2 / _binned_response(n, window)
+    power = np.empty((len(left), len(bins.radius)))
+    for part in left.parts():
+        a = left[part]
+        b = a if right is left else right[part]
+        product = a.real * b.real
+        product += a.imag * b.imag
+        power[part] = norm * bins.average(product) - shot_noise * bins.noise
+    k_fundamental = 2 * np.pi / boxsize
+    return PowerSpectrum(
+        k=bins.radius * k_fundamental,
+        power=power.reshape(*left.leading, -1),
+        n_modes=bins.n_modes,
+        k_fundamental=k_fundamental,
+        k_nyquist=np.pi * n / boxsize,
+        shot_noise=shot_noise,
+    )
 
 
 @dataclass(frozen=True)
 class _RadialBins:
-    """Bins of integer radius over the half plane of modes that rfft2 keeps."""
+    """Bins of integer radius over the half plane of modes that rfft2 keeps.
+
+    ``noise`` is the mean of unit shot noise in each bin; ``weights`` divide out the window of the
+    mass assignment.
+    """
 
     radius: FloatArray
     n_modes: IntArray
+    noise: FloatArray
     weights: csr_array
 
     def average(self, power: FloatArray) -> FloatArray:
@@ -189,52 +187,43 @@ class _RadialBins:
 
 
 @lru_cache(maxsize=16)
-def _radial_bins(n_pixels: int) -> _RadialBins:
-    row = np.fft.fftfreq(n_pixels, 1 / n_pixels)
-    column = np.arange(n_pixels // 2 + 1)
-    radius = np.hypot(row[:, None], column).ravel()
-    # rfft2 drops the modes with negative column, which mirror those with positive column;
-    # columns 0 and n / 2 are their own mirror images
-    own_mirror = (column == 0) | (2 * column == n_pixels)
-    count = np.broadcast_to(np.where(own_mirror, 1, 2), (n_pixels, len(column))).ravel()
+def _radial_bins(n_pixels: int, mass_assignment: MassAssignment | None) -> _RadialBins:
+    radius, count = mode_radius(n_pixels)
+    radius, count = radius.ravel(), count.ravel()
+    full, half = np.fft.fftfreq(n_pixels), np.arange(n_pixels // 2 + 1) / n_pixels
+    row_window, row_noise = axis_factors(full, mass_assignment)
+    column_window, column_noise = axis_factors(half, mass_assignment)
+    kept = np.outer(row_window, column_window).ravel()
+    noise = np.outer(row_noise, column_noise).ravel() / kept
     n_bins = (n_pixels - 1) // 2
     index = np.rint(radius).astype(int) - 1
     used = np.flatnonzero((index >= 0) & (index < n_bins))
-    n_modes = np.bincount(index[used], count[used], n_bins).astype(int)
-    mean_radius = np.bincount(index[used], (count * radius)[used], n_bins) / n_modes
-    weights = csr_array(
-        (count[used] / n_modes[index[used]], (index[used], used)), shape=(n_bins, len(radius))
+    index = index[used]
+    count = count[used]
+    n_modes = np.bincount(index, count, n_bins).astype(int)
+    mean_radius, mean_noise = (
+        np.bincount(index, count * values[used], n_bins) / n_modes for values in (radius, noise)
     )
-    for shared in (mean_radius, n_modes):
+    shape = (n_bins, n_pixels * len(half))
+    weights = csr_array((count / n_modes[index] / kept[used], (index, used)), shape=shape)
+    for shared in (mean_radius, n_modes, mean_noise):
         shared.setflags(write=False)
-    return _RadialBins(mean_radius, n_modes, weights)
+    return _RadialBins(mean_radius, n_modes, mean_noise, weights)
 
 
-def _window(name: Window | None, n_pixels: int) -> FloatArray:
-    """Weight of each pixel, shape (n_pixels, n_pixels)."""
-    if name is None:
-        return np.ones((n_pixels, n_pixels))
-    if name == "hann":
-        # without its two zeros at the ends, which would waste the outermost pixels
-        profile = hann(n_pixels + 2)[1:-1]
-        return np.asarray(np.outer(profile, profile))
-    raise DataError(f"window {name!r} is unknown, expected None (periodic) or 'hann'")
-
-
-def _response(window: FloatArray) -> FloatArray:
-    """Power of windowed white noise of variance 1 without its mean over n^2, at each mode."""
-    first, second = rfft2(window), rfft2(window**2)
-    share = first / first[0, 0]
-    total = second[0, 0].real
-    power = total - 2 * (np.conj(share) * second).real + total * np.abs(share) ** 2
-    return np.asarray(power / window.size)
-
-
-def _check_maps(maps: FloatArray, boxsize: float, name: str) -> None:
-    if maps.ndim < 2 or maps.shape[-1] != maps.shape[-2] or maps.shape[-1] < 4:
-        raise DataError(
-            f"{name} has shape {maps.shape}, expected (..., n, n) with at least 4 pixels a side"
-        )
-    if not boxsize > 0:
-        raise DataError(f"boxsize must be the width of a map [Mpc/h], found {boxsize}")
-    check_mass(maps, name)
+@lru_cache(maxsize=16)
+def _binned_response(n_pixels: int, window: Window | None) -> FloatArray:
+    """Mean of the response r(k) to white noise in each bin, shape (n_bins,)."""
+    if window is None:
+        return np.ones((n_pixels - 1) // 2)
+    first, second = axis_transforms(window_profile(window, n_pixels))
+    half = slice(n_pixels // 2 + 1)
+    values = response(
+        np.outer(first, first[half]),
+        np.outer(second, second[half]),
+        (float(first[0].real) ** 2, float(second[0].real) ** 2),
+        n_pixels**2,
+    )
+    average: FloatArray = _radial_bins(n_pixels, None).average(values[None])[0]
+    average.setflags(write=False)
+    return average

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from particle_meshes import assign
 
 from halo_cm.errors import DataError
-from halo_cm.statistics import power_spectrum_3d
+from halo_cm.statistics import (
+    cross_correlation,
+    cross_power_spectrum_3d,
+    poisson_shot_noise,
+    power_spectrum_3d,
+)
 
 N, BOXSIZE = 32, 50.0
-
-
-def assign(positions: np.ndarray, n: int, boxsize: float, order: int) -> np.ndarray:
-    """Particles per cell by NGP, CIC or TSC (order 1, 2, 3)."""
-    scaled = positions * (n / boxsize) - 0.5
-    nearest = np.rint(scaled).astype(int)
-    mesh = np.zeros((n, n, n))
-    base = nearest if order != 2 else np.floor(scaled).astype(int)
-    shifts = {1: (0,), 2: (0, 1), 3: (-1, 0, 1)}[order]
-
-    def weight(axis: int, shift: int) -> np.ndarray:
-        d = np.abs(scaled[:, axis] - base[:, axis] - shift)
-        if order == 1:
-            return np.ones(len(d))
-        if order == 2:
-            return 1 - d
-        return np.where(d < 0.5, 0.75 - d**2, 0.5 * (1.5 - d) ** 2)
-
-    for i in shifts:
-        for j in shifts:
-            for k in shifts:
-                index = tuple((base + np.array([i, j, k])).T % n)
-                np.add.at(mesh, index, weight(0, i) * weight(1, j) * weight(2, k))
-    return mesh
 
 
 def test_white_noise_is_flat() -> None:
@@ -119,6 +101,66 @@ def test_single_and_double_precision_agree() -> None:
         power_spectrum_3d(counts, BOXSIZE).power,
         power_spectrum_3d(counts.astype(float), BOXSIZE).power,
     )
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_response_of_an_apodised_box_to_white_noise_is_exact(n) -> None:
+    """Small noise acts linearly, so that its mean power is the sum over single cells."""
+    step = 1e-5
+    power = sum(
+        power_spectrum_3d(1 + step * cell.reshape(n, n, n), BOXSIZE, window="hann").power
+        for cell in np.eye(n**3)
+    )
+    np.testing.assert_allclose(power, step**2 * (BOXSIZE / n) ** 3, rtol=1e-4)
+
+
+def test_window_of_a_box_is_told_apart_from_its_mean() -> None:
+    """Brute force over the full transform of the windowed overdensity."""
+    n = 8
+    field = np.random.default_rng(4).lognormal(size=(n, n, n))
+    profile = np.sin(np.pi * np.arange(1, n + 1) / (n + 1)) ** 2
+    window = profile[:, None, None] * profile[:, None] * profile
+    delta = window * (field - (window * field).sum() / window.sum()) / field.mean()
+    modes = np.abs(np.fft.fftn(delta)) ** 2
+    radius = np.rint(np.sqrt(sum(np.meshgrid(*[np.fft.fftfreq(n, 1 / n) ** 2] * 3))))
+    white = np.zeros(modes.shape)
+    for cell in np.eye(n**3).reshape(-1, n, n, n):
+        noise = window * (cell - (window * cell).sum() / window.sum())
+        white += np.abs(np.fft.fftn(noise)) ** 2
+    expected = [modes[radius == i].mean() / white[radius == i].mean() for i in (1, 2, 3)]
+    found = power_spectrum_3d(field, BOXSIZE, window="hann").power
+    np.testing.assert_allclose(found, np.array(expected) * BOXSIZE**3 / n**3, rtol=1e-9)
+
+
+def test_cross_power_of_boxes() -> None:
+    """r(k) of a rescaled box is 1, and 2 P_ab = P_(a+b) - P_a - P_b of overdensities."""
+    a, b = np.random.default_rng(5).lognormal(size=(2, N, N, N))
+    a, b = a / a.mean(), b / b.mean()
+    p_a, p_b = (power_spectrum_3d(x, BOXSIZE).power for x in (a, b))
+    for window in (None, "hann"):
+        auto = power_spectrum_3d(a, BOXSIZE, window=window)
+        cross = cross_power_spectrum_3d(a, 3e9 * a, BOXSIZE, window=window)
+        np.testing.assert_allclose(cross_correlation(cross, auto, auto), 1, rtol=1e-10)
+    both = 4 * power_spectrum_3d(a + b, BOXSIZE).power
+    found = cross_power_spectrum_3d(a, b, BOXSIZE).power
+    np.testing.assert_allclose(found, (both - p_a - p_b) / 2, atol=1e-9 * p_a.max())
+    with pytest.raises(DataError, match="one resolution"):
+        cross_power_spectrum_3d(a, b[::2, ::2, ::2], BOXSIZE)
+
+
+def test_a_constant_box_has_no_power_at_all() -> None:
+    for dtype in (np.float32, np.float64):
+        assert (power_spectrum_3d(np.full((8, 8, 8), 0.1, dtype), BOXSIZE).power == 0).all()
+
+
+def test_shot_noise_of_particles_of_different_masses() -> None:
+    assert poisson_shot_noise(np.full(100, 3.0), 5.0, 3) == pytest.approx(1.25)
+    random = np.random.default_rng(6)
+    masses = random.choice([1.0, 4.0], 50_000)
+    expected = 25 * (17 / 2) / 2.5**2 / 50_000
+    assert poisson_shot_noise(masses, 5.0, 2) == pytest.approx(expected, rel=0.01)
+    with pytest.raises(DataError, match="no mass"):
+        poisson_shot_noise(np.zeros(4), 5.0, 3)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import time
 
 import numpy as np
 import pytest
+from particle_meshes import assign
 
 from halo_cm.errors import DataError
 from halo_cm.statistics import (
     cross_correlation,
     cross_power_spectrum_2d,
+    poisson_shot_noise,
     power_spectrum_2d,
     transfer_function,
 )
@@ -181,6 +183,50 @@ def test_bins_reach_from_the_fundamental_mode_to_below_nyquist() -> None:
     assert spectrum.k[0] == pytest.approx(1.2071 * 2 * np.pi / BOXSIZE, rel=1e-4)
     assert spectrum.k[-1] < spectrum.k_nyquist == pytest.approx(np.pi * 64 / BOXSIZE)
     assert (spectrum.bins_up_to(0.5), spectrum.bins_up_to(1.0)) == (16, 31)
+
+
+@pytest.mark.parametrize(("name", "order"), [("NGP", 1), ("CIC", 2), ("TSC", 3)])
+def test_projected_particles_at_random_have_only_shot_noise(name: str, order: int) -> None:
+    n, n_particles = 64, 100_000
+    positions = np.random.default_rng(order).uniform(0, BOXSIZE, (n_particles, 2))
+    shot = poisson_shot_noise(np.ones(n_particles), BOXSIZE, 2)
+    mesh = assign(positions, n, BOXSIZE, order)
+    left = power_spectrum_2d(mesh, BOXSIZE, mass_assignment=name, shot_noise=shot)
+    kept = power_spectrum_2d(mesh, BOXSIZE, mass_assignment=name)
+    error = np.sqrt(2 / left.n_modes) * shot
+    # the window divides the noise of the modes too
+    assert (np.abs(left.power) < 6 * error).all()
+    assert abs(np.average(left.power, weights=left.n_modes)) < 0.1 * shot
+    # at small k the noise on the mesh is the white one
+    np.testing.assert_allclose((kept.power - left.power)[:3], shot, rtol=0.02)
+    assert left.shot_noise == shot and kept.shot_noise == 0
+
+
+def test_mass_assignment_of_a_map_is_divided_out() -> None:
+    """The power of a smooth set of particles does not depend on how they are assigned."""
+    random, n = np.random.default_rng(7), 32
+    centres = random.uniform(0, BOXSIZE, (40, 2))
+    positions = (centres[:, None] + random.normal(0, 0.3, (40, 2000, 2))).reshape(-1, 2) % BOXSIZE
+    fine = assign(positions, 4 * n, BOXSIZE, 3)
+    expected = power_spectrum_2d(fine, BOXSIZE, mass_assignment="TSC").power[:5]
+    for name, order in (("NGP", 1), ("CIC", 2), ("TSC", 3)):
+        mesh = assign(positions, n, BOXSIZE, order)
+        found = power_spectrum_2d(mesh, BOXSIZE, mass_assignment=name).power[:5]
+        np.testing.assert_allclose(found, expected, rtol=0.02)
+        assert (power_spectrum_2d(mesh, BOXSIZE).power[:5] < found).all()
+        cross = cross_power_spectrum_2d(mesh, mesh, BOXSIZE, mass_assignment=name)
+        np.testing.assert_allclose(cross.power[:5], found, rtol=1e-12)
+
+
+@pytest.mark.parametrize("window", [None, "hann"])
+def test_a_constant_map_has_no_power_at_all(window: str | None) -> None:
+    """Rounding noise in its place would make r(k) and T(k) of it numbers."""
+    for n in (15, 16, 33, 50):
+        maps = np.full((3, n, n), [[[0.1]], [[1e10]], [[3.3e5 / 7]]])
+        power = power_spectrum_2d(maps, BOXSIZE, window=window)
+        assert (power.power == 0).all()
+    with pytest.raises(DataError, match="constant or empty"):
+        cross_correlation(power, power, power)
 
 
 def test_empty_maps() -> None:
