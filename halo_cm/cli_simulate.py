@@ -104,6 +104,14 @@ class UniverseTask:
             metavar="FILE",
         ),
     ] = None
+    boxes: Annotated[
+        int | None,
+        typer.Option(
+            help="Boxes of the check in which haloes are counted (20; 32 judge all masses).",
+            min=1,
+            show_default=False,
+        ),
+    ] = None
 
     def run(self, universe: UniverseOptions) -> str:
         """Do what is asked for; returns what is said about it.
@@ -148,6 +156,8 @@ class UniverseTask:
         if not self.oracle:
             sizes = ("n_haloes", "n_exact_draws", "n_parameters")
             ignored += [name for name in sizes if _is_given(getattr(self, name))]
+        if self.check is None and self.boxes is not None:
+            ignored.append("boxes")
         if ignored:
             options = ", ".join(
                 _OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in ignored
@@ -177,7 +187,7 @@ class UniverseTask:
         from halo_cm.universe.check import check_universe
 
         folder = universe.out or path.with_name(f"{path.stem}.check")
-        found = check_universe(path, workers=universe.workers)
+        found = check_universe(path, workers=universe.workers, n_boxes=self.boxes)
         write_universe_report(folder, found)
         text = f"{found.as_text()}\n{folder / 'universe.png'}"
         if found.passed is False:

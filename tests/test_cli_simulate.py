@@ -65,6 +65,8 @@ def test_a_failed_gate_is_a_failure(trained_run, tmp_path, monkeypatch):
     [
         (["--oracle", "--snapshots", "boxes"], "give one of --oracle and --snapshots at a time"),
         (["--n-haloes", "3"], "--n-haloes: not an option of halo-cm simulate without a task"),
+        (["--boxes", "9"], "--boxes: not an option of halo-cm simulate without a task"),
+        (["--oracle", "--boxes", "9"], "--boxes: not an option of halo-cm simulate --oracle"),
         (["--check", "a.h5", "--seed", "5", "--set", "n_draws=1"], "--seed, --set: not an option"),
         (
             ["--check", "a.h5", "--preset", "ci"],

@@ -50,8 +50,7 @@ def universe_figure(check: UniverseCheck) -> Figure:
         for axes in panels[len(check.topics) :]:
             axes.set_axis_off()
         figure.suptitle(
-            f"Universe {check.preset!r}, seed {check.seed}: {check.n_boxes} "
-            f"box{'' if check.n_boxes == 1 else 'es'}, "
+            f"Universe {check.preset!r}, seed {check.seed}: {check.boxes}, "
             f"{check.n_haloes} haloes, {check.n_cutouts:,} cutouts. Gates: {check.summary}",
             fontsize=12,
         )
@@ -192,9 +191,9 @@ def _suppression(axes: Axes, topic: Topic) -> None:
     for number, curve in enumerate(measured):
         label = curve.label.replace("log10 Mc", r"$\log_{10}\,M_c$")
         _draw_curve(axes, replace(curve, label=label), number)
-    tables = [curve for curve in topic.curves if curve.kind == "expected"]
-    for number, curve in enumerate(tables):
-        label = "_" if number else curve.label.split(",")[0]
+    noted = [curve for curve in topic.curves if curve.kind == "reference"]
+    for number, curve in enumerate(noted):
+        label = "_" if number else "noted with the prototype"
         _draw_curve(axes, replace(curve, label=label), 0)
     axes.axhline(1, color="black", lw=0.6)
     axes.set(xscale="log", xlabel=_K, ylabel=r"$S(k) = P_{\rm hydro}\,/\,P_{\rm DMO}$")

@@ -71,6 +71,18 @@ def plan_box(config: UniverseConfig, box: int) -> BoxPlan:
     return _sobol(config, box)
 
 
+def with_boxes(config: UniverseConfig, n_boxes: int) -> UniverseConfig:
+    """The same universe with at least so many boxes, of which the first are its own.
+
+    A set 1P is not extended: all its boxes have the same phases.
+    """
+    missing = n_boxes - config.n_boxes
+    if missing <= 0 or config.design == "1P":
+        return config
+    # after the boxes of all splits, so that those keep their indices and with these their phases
+    return config.model_copy(update={"n_test_boxes": config.n_test_boxes + missing})
+
+
 def sobol_design(
     n: int, ranges: list[tuple[float, float]], *words: int | str
 ) -> NDArray[np.float64]:

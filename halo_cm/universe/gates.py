@@ -121,12 +121,14 @@ class UniverseCheck:
     path, preset, seed, fingerprint
         The file, and the universe it holds.
     n_boxes, n_haloes, n_cutouts
-        Boxes that were simulated again, their haloes above the least mass of a cutout, and cutouts
-        of the file that were read.
+        Boxes that were simulated again with draws, haloes of all boxes above the least mass of a
+        cutout, and cutouts of the file that were read.
     seconds
         Wall-clock time of the check.
     topics
         One a panel of the figure.
+    n_further_boxes
+        Boxes that were simulated without draws, for the gates on gravity.
     """
 
     path: str
@@ -138,6 +140,7 @@ class UniverseCheck:
     n_cutouts: int
     seconds: float
     topics: tuple[Topic, ...]
+    n_further_boxes: int = 0
 
     @property
     def gates(self) -> tuple[Gate, ...]:
@@ -174,6 +177,12 @@ class UniverseCheck:
         passed = f"passed {self.n_passed} of {self.n_judged} judged"
         return f"{passed}{failed}, {n_unjudged} not judged"
 
+    @property
+    def boxes(self) -> str:
+        """How many boxes were simulated, in words."""
+        further = f" and {self.n_further_boxes} without draws" if self.n_further_boxes else ""
+        return f"{self.n_boxes} box{'' if self.n_boxes == 1 else 'es'}{further}"
+
     def topic(self, name: str) -> Topic:
         """The topic of this name."""
         return next(topic for topic in self.topics if topic.name == name)
@@ -201,9 +210,8 @@ class UniverseCheck:
                 f"expected {gate.expected:.4g} +- {gate.tolerance:.2g}{why}"
             )
         lines += [f"not judged  {n} gates: {reason}" for reason, n in unjudged.items()]
-        boxes = f"{self.n_boxes} box{'' if self.n_boxes == 1 else 'es'}"
         verdict = self.verdict.upper() if self.passed is False else self.verdict
-        lines.append(f"{verdict}: {boxes}, {self.n_haloes} haloes: {self.summary}")
+        lines.append(f"{verdict}: {self.boxes}, {self.n_haloes} haloes: {self.summary}")
         return "\n".join(lines)
 
 

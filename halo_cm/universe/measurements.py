@@ -58,13 +58,11 @@ _BLOCKS, _BLOCK_ROWS = 32, 128
 
 
 @dataclass(frozen=True)
-class BoxMeasurement:
-    """One box (H haloes of cutouts, D draws).
+class GravityMeasurement:
+    """Dark matter of one box (H haloes of cutouts).
 
     Attributes
     ----------
-    baryon_fraction
-        Omega_b / Omega_m.
     counts
         Haloes in `MASS_EDGES`: found, of Tinker08, and of Tinker08 for the modes of the box,
         shape (3, 4).
@@ -72,9 +70,29 @@ class BoxMeasurement:
         P over halofit in `POWER_BANDS` and `FINE_BANDS`: measured, expected of the box, and linear
         theory, shape (3, n_bands).
     longest
-        Wavenumber [h/Mpc] of the longest modes, and P over the power of the initial modes.
+        Wavenumber [h/Mpc] of the longest modes, P over the power of the initial modes, and what
+        perturbation theory expects of this.
     profiles
         M(<x R200c) / M200c of each halo at `RADII`, shape (H, n_radii).
+    """
+
+    counts: Array
+    power: Array
+    fine_power: Array
+    longest: Array
+    profiles: Array
+
+
+@dataclass(frozen=True)
+class BoxMeasurement:
+    """One box with draws (H haloes of cutouts, D draws).
+
+    Attributes
+    ----------
+    gravity
+        Its dark matter.
+    baryon_fraction
+        Omega_b / Omega_m.
     suppression, fine_suppression
         P_hydro / P_dmo for each of `STRENGTHS`, shape (3, n_bands).
     haloes
@@ -84,12 +102,8 @@ class BoxMeasurement:
         Hydro mass / DMO mass - 1 and baryon mass / (Omega_b / Omega_m) / mass - 1, shape (2, D).
     """
 
+    gravity: GravityMeasurement
     baryon_fraction: float
-    counts: Array
-    power: Array
-    fine_power: Array
-    longest: Array
-    profiles: Array
     suppression: Array
     fine_suppression: Array
     haloes: Array
@@ -121,26 +135,27 @@ class CutoutMeasurement:
 
 def n_reports(config: UniverseConfig) -> int:
     """How often `measure_box` reports progress."""
-    return n_gravity_reports(config) + 1 + len(STRENGTHS)
+    return n_gravity_only_reports(config) + len(STRENGTHS)
+
+
+def n_gravity_only_reports(config: UniverseConfig) -> int:
+    """How often `measure_gravity` reports progress."""
+    return n_gravity_reports(config) + 1
+
+
+def measure_gravity(config: UniverseConfig, index: int, report: Report) -> GravityMeasurement:
+    """Simulate one box of a universe and measure its dark matter, without draws."""
+    box = Box.simulate(config, index, report=report)
+    found = _gravity(box, _dmo_power(box))
+    report()
+    return found
 
 
 def measure_box(config: UniverseConfig, index: int, report: Report) -> BoxMeasurement:
-    """Simulate one box of a universe and measure it."""
+    """Simulate one box of a universe, draw from it and measure it."""
     box = Box.simulate(config, index, report=report)
-    theory, matter = BoxTheory.of_box(config, box.plan), box.matter
-    mass = matter.haloes.m200
-    counts = [np.histogram(mass, MASS_EDGES)[0]]
-    counts += [theory.counts(MASS_EDGES, of_box=of_box) for of_box in (False, True)]
-    dmo = BoxPower.of_parts([(matter.positions, matter.particle_mass)], matter)
-    k = np.geomspace(dmo.k.min(), dmo.k.max(), 400)
-    reference = np.interp(dmo.k, k, theory.halofit(k))
-    ratios = np.stack(
-        [
-            dmo.power / reference,
-            np.interp(dmo.k, k, theory.finite_box_factor(k, config)),
-            theory.linear(dmo.k) / reference,
-        ]
-    )
+    matter, dmo = box.matter, _dmo_power(box)
+    gravity = _gravity(box, dmo)
     report()
     hydro, conservation = [], []
     for strength in STRENGTHS:
@@ -151,21 +166,51 @@ def measure_box(config: UniverseConfig, index: int, report: Report) -> BoxMeasur
         if strength == STRENGTHS[1]:
             haloes = np.array([_contents(draw, box, h) for h in box.chosen]).T
         report()
-    inside = [
-        [matter.neighbourhoods[h].count_within(x) * matter.particle_mass / mass[h] for x in RADII]
-        for h in box.chosen
-    ]
     return BoxMeasurement(
+        gravity=gravity,
         baryon_fraction=matter.baryon_fraction,
-        counts=np.array(counts, float),
-        power=dmo.averages(ratios, POWER_BANDS),
-        fine_power=dmo.averages(ratios, FINE_BANDS),
-        longest=np.array([dmo.k[0], dmo.power[0] / theory.linear_of_box(dmo.k[:1])[0]]),
-        profiles=np.array(inside),
         suppression=dmo.averages(np.array(hydro), SUPPRESSION_BANDS),
         fine_suppression=dmo.averages(np.array(hydro), FINE_BANDS),
         haloes=haloes,
         conservation=np.array(conservation).T,
+    )
+
+
+def _dmo_power(box: Box) -> BoxPower:
+    return BoxPower.of_parts([(box.matter.positions, box.matter.particle_mass)], box.matter)
+
+
+def _gravity(box: Box, dmo: BoxPower) -> GravityMeasurement:
+    """Counts, power and profiles of a box beside those that theory expects of it."""
+    theory, matter = BoxTheory.of_box(box.config, box.plan), box.matter
+    mass = matter.haloes.m200
+    counts = [np.histogram(mass, MASS_EDGES)[0]]
+    counts += [theory.counts(MASS_EDGES, of_box=of_box) for of_box in (False, True)]
+    k = np.geomspace(dmo.k.min(), dmo.k.max(), 400)
+    reference = np.interp(dmo.k, k, theory.halofit(k))
+    ratios = np.stack(
+        [
+            dmo.power / reference,
+            np.interp(dmo.k, k, theory.finite_box_factor(k, box.config)),
+            theory.linear(dmo.k) / reference,
+        ]
+    )
+    inside = [
+        [matter.neighbourhoods[h].count_within(x) * matter.particle_mass / mass[h] for x in RADII]
+        for h in box.chosen
+    ]
+    return GravityMeasurement(
+        counts=np.array(counts, float),
+        power=dmo.averages(ratios, POWER_BANDS),
+        fine_power=dmo.averages(ratios, FINE_BANDS),
+        longest=np.array(
+            [
+                dmo.k[0],
+                dmo.power[0] / theory.linear_of_box(dmo.k[:1])[0],
+                theory.coupling_of_longest(dmo.k[:1])[0],
+            ]
+        ),
+        profiles=np.array(inside),
     )
 
 

@@ -212,11 +212,15 @@ def simulate_oracle(
 
 @dataclass(frozen=True)
 class _Job:
-    """Cutouts of one test box that share one parameter vector."""
+    """Cutouts of one test box that share one parameter vector.
+
+    ``phase`` in [0, 1) shifts the choice of haloes, so that jobs of one box show different ones.
+    """
 
     box: int
     draw: int
     n_haloes: int
+    phase: float
 
 
 def _jobs(config: UniverseConfig, options: OracleOptions) -> list[_Job]:
@@ -230,7 +234,14 @@ def _jobs(config: UniverseConfig, options: OracleOptions) -> list[_Job]:
         pairs += [(box, int(j)) for j in np.unique(np.linspace(0, n_draws - 1, n).round())]
     pairs = pairs[: options.n_haloes]
     shares = np.diff(np.linspace(0, options.n_haloes, len(pairs) + 1).round().astype(int))
-    return [_Job(*pair, int(n)) for pair, n in zip(pairs, shares, strict=True)]
+    return [
+        _Job(box, draw, int(n), _phase([j for b, j in pairs if b == box], draw))
+        for (box, draw), n in zip(pairs, shares, strict=True)
+    ]
+
+
+def _phase(draws_of_box: list[int], draw: int) -> float:
+    return draws_of_box.index(draw) / len(draws_of_box)
 
 
 def _oracle_geometry(config: UniverseConfig, options: OracleOptions) -> Geometry:
@@ -256,7 +267,7 @@ def _draw_part(
     job = jobs[part]
     box = _box(config, job.box, report)
     parameters, axis = box.plan.draws[job.draw], box.plan.streams[job.draw] % 3
-    views = _views(box, job.n_haloes, axis)
+    views = _views(box, job.n_haloes, axis, job.phase)
     targets: dict[int, list[NDArray[np.float32]]] = {axis: [] for axis in views}
     for draw in _draws(box, parameters, options.n_draws, ("oracle", job.draw)):
         for axis, haloes in views.items():
@@ -269,7 +280,7 @@ def _draw_part(
             writer.append(box.cutouts(np.stack(targets[axis]), haloes, axis, parameters, job.draw))
 
 
-def _views(box: Box, n: int, first_axis: int) -> dict[int, NDArray[np.integer]]:
+def _views(box: Box, n: int, first_axis: int, phase: float) -> dict[int, NDArray[np.integer]]:
     """``n`` cutouts as haloes by axis: spread over all masses, more axes where haloes are few."""
     everything = [(h, (first_axis + i) % 3) for i in range(3) for h in box.chosen]
     if n > len(everything):
@@ -278,7 +289,7 @@ def _views(box: Box, n: int, first_axis: int) -> dict[int, NDArray[np.integer]]:
             "are wanted for each parameter vector: lower n_haloes or raise n_parameters"
         )
     most = max(n, len(box.chosen))
-    places = np.linspace(0, most - 1, n).round().astype(int)
+    places = np.floor((np.arange(n) + phase) * most / n).astype(int)
     views: dict[int, list[int]] = {}
     for place in places:
         halo, axis = everything[place]

@@ -18,7 +18,11 @@ from halo_cm.report.universe import universe_figure, write_universe_report
 from halo_cm.universe.check import judge
 from halo_cm.universe.gates import UniverseCheck
 from halo_cm.universe.hydro_gates import CAMELS_STARS
-from halo_cm.universe.measurements import BoxMeasurement, CutoutMeasurement
+from halo_cm.universe.measurements import (
+    BoxMeasurement,
+    CutoutMeasurement,
+    GravityMeasurement,
+)
 
 
 def make_box(seed: int) -> BoxMeasurement:
@@ -27,14 +31,17 @@ def make_box(seed: int) -> BoxMeasurement:
     k = np.geomspace(0.1, 30, 24)
     fine = 1 - np.array([[0.05], [0.12], [0.2]]) * np.minimum(1, k / 5)
     counts = np.array([rng.poisson((23, 13, 4, 2)), (23, 13, 4, 2), (23, 13, 3.5, 1.4)], float)
-    return BoxMeasurement(
-        baryon_fraction=0.16,
+    gravity = GravityMeasurement(
         counts=counts,
         power=np.full((3, 7), 0.8) + 0.02 * rng.standard_normal((3, 7)),
         fine_power=np.array([[0.8], [0.8], [0.4]]) + 0.02 * rng.standard_normal((3, 24)),
         longest=np.array([0.16, 1.0]),
         profiles=np.array([0.07, 0.19, 0.31, 0.55, 0.76, 1, 1.27, 1.64])
         * rng.lognormal(0, 0.1, (40, 8)),
+    )
+    return BoxMeasurement(
+        gravity=gravity,
+        baryon_fraction=0.16,
         suppression=fine[:, ::4][:, [0, 1, 2, 3, 4, 5, 5]],
         fine_suppression=fine,
         haloes=np.stack([mass, rng.normal(0.6, 0.1, 40), 0.015 * rng.lognormal(0, 0.4, 40)]),
@@ -53,8 +60,9 @@ def check() -> UniverseCheck:
         [make_box(seed) for seed in range(8)],
         np.stack([waves, 1 - 1e-3 * waves**2]),
         cutouts,
+        [make_box(seed).gravity for seed in range(8, 13)],
     )
-    return UniverseCheck("default.h5", "default", 0, "abc", 8, 320, 500, 600.0, topics)
+    return UniverseCheck("default.h5", "default", 0, "abc", 8, 520, 500, 600.0, topics, 5)
 
 
 def visible_texts_overlap(figure: Figure) -> list[tuple[str, str]]:

@@ -66,9 +66,9 @@ def test_what_the_resolution_does_not_allow_is_not_judged(tiny: UniverseCheck) -
     assert tiny.topic("mass_function").gates[0].measured is not None
     text = tiny.as_text().splitlines()
     assert "gates: particles lie 1.6 Mpc/h apart" in text[3]
-    # three of 48 gates are no verdict on a universe
+    # three of 55 gates are no verdict on a universe
     assert text[-1] == (
-        f"not judged: 1 box, {tiny.n_haloes} haloes: passed 3 of 3 judged, 45 not judged"
+        f"not judged: 1 box, {tiny.n_haloes} haloes: passed 3 of 3 judged, 52 not judged"
     )
     assert tiny.passed is None and tiny.verdict == "not judged"
 
@@ -96,11 +96,24 @@ def test_the_result_does_not_depend_on_the_workers(
     assert check_universe(path, workers=3).topics == tiny.topics
 
 
+def test_further_boxes_are_simulated_without_draws(tiny: UniverseCheck, path: Path) -> None:
+    found = check_universe(path, workers=1, n_boxes=2)
+    assert (found.n_boxes, found.n_further_boxes) == (1, 1)
+    assert found.n_haloes > tiny.n_haloes
+    assert "1 box and 1 without draws" in found.as_text().splitlines()[-1]
+    for name in ("suppression", "gas", "star", "conservation"):
+        assert found.topic(name) == tiny.topic(name)
+    counted = [check.topic("mass_function").gates[0].details for check in (tiny, found)]
+    assert counted[0]["expected count"] < counted[1]["expected count"]
+
+
 def test_wrong_files_are_told(path: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         check_universe(tmp_path / "missing.h5")
     with pytest.raises(ValueError, match="workers"):
         check_universe(path, workers=0)
+    with pytest.raises(ValueError, match="n_boxes must be at least 1"):
+        check_universe(path, n_boxes=0)
     cutouts = read_cutouts(path)
     geometry = cutouts.geometry
     other = tmp_path / "other.h5"

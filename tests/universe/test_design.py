@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from halo_cm.config.universe import VARIATIONS_1P, UniverseConfig
-from halo_cm.universe.design import BoxPlan, plan_box, sobol_design
+from halo_cm.universe.design import BoxPlan, plan_box, sobol_design, with_boxes
 
 
 def _values(plan: BoxPlan, draw: int) -> tuple[float, ...]:
@@ -76,3 +76,15 @@ def test_cv_varies_the_phases_alone() -> None:
 def test_impossible_designs_are_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         UniverseConfig(**changes)
+
+
+def test_a_universe_is_continued() -> None:
+    """By boxes of phases and cosmologies that it does not have."""
+    config = UniverseConfig.from_preset("default")
+    more = with_boxes(config, 32)
+    assert more.n_boxes == 32 and with_boxes(config, 5) == config
+    plans = [plan_box(more, i) for i in range(32)]
+    assert plans[: config.n_boxes] == [plan_box(config, i) for i in range(config.n_boxes)]
+    assert len({plan.phases for plan in plans}) == len({plan.cosmology for plan in plans}) == 32
+    same = UniverseConfig.from_preset("1P")
+    assert with_boxes(same, 32) == same

@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 
 from halo_cm.config.universe import UniverseConfig
-from halo_cm.universe.check import check_universe
+from halo_cm.universe.check import COUNTED_BOXES, check_universe
 from halo_cm.universe.gates import UniverseCheck
 from halo_cm.universe.hydro_gates import CAMELS_STARS
 from halo_cm.universe.simulate import simulate
-
-#: Gates that this universe misses, and by how much: docs/universe.md says why.
-KNOWN_FAILURES = {
-    "S(k) at 3-6 h/Mpc, log10 Mc = 13.2": -0.028,
-    "S(k) at 16-30 h/Mpc, log10 Mc = 12": 0.079,
-    "S(k) at 16-30 h/Mpc, log10 Mc = 13.2": 0.061,
-}
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +31,31 @@ def _numbers(check: UniverseCheck, topic: str) -> dict[str, float]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_halo_counts(full: UniverseCheck) -> None:
-    common, less, *rare = full.topic("mass_function").gates
-    for found in (common, less):
-        assert found.passed is True
-        assert found.measured == pytest.approx(1, abs=0.15)
-    for found in rare:
-        assert found.passed is None and "a Poisson error of" in found.reason
-        assert found.details["Poisson error"] > 0.15
-        assert abs(found.details["sigma from that"]) < 3
+    *judged, rare = full.topic("mass_function").gates
+    assert full.n_boxes + full.n_further_boxes == COUNTED_BOXES == 20
+    for found in judged:
+        assert found.passed is True and found.measured == pytest.approx(1, abs=0.15)
+        assert found.name.endswith("/ Tinker08")
+    # a box of 50 Mpc/h lacks the heaviest haloes: benchmarks/finite_box_counts.py
+    assert rare.passed is None and rare.name.endswith("/ Tinker08 of the box's modes")
+    assert rare.details["Tinker08 of the box's modes over Tinker08"] < 0.85
+    assert 0.15 < rare.details["Poisson error"] < 0.2
+    assert abs(rare.details["sigma from that"]) < 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_power(full: UniverseCheck) -> None:
-    long, *bands = full.topic("power").gates
-    assert long.measured == pytest.approx(1, abs=0.15)
-    for found in (long, *bands):
-        error = found.details["standard error"]
-        assert found.tolerance == pytest.approx(max(0.05, 2 * error))
+    longest, *bands = full.topic("power").gates
+    # one loop without the waves that the box lacks
+    assert 0.88 < longest.expected < 0.96
+    assert longest.measured == pytest.approx(longest.expected, abs=longest.tolerance)
+    assert longest.tolerance < 0.1
+    for found in bands[2:]:
+        assert found.tolerance == pytest.approx(0.05 + found.details["standard error"])
         assert found.measured == pytest.approx(1, abs=found.tolerance)
-    assert [g.measured for g in bands[2:]] == pytest.approx([1] * 5, abs=0.06)
+    # waves that lack cost 20 and 12%
+    assert [found.measured for found in bands[:2]] == pytest.approx([0.80, 0.885], abs=0.01)
 
 
 @pytest.mark.slow
@@ -71,15 +69,12 @@ def test_growth_and_profiles(full: UniverseCheck) -> None:
 @pytest.mark.timeout(3600)
 def test_suppression(full: UniverseCheck) -> None:
     disorder, *bands = full.topic("suppression").gates
-    assert disorder.measured == 0 and len(bands) == 14
+    assert disorder.measured == 0 and len(bands) == 21
     for found in bands:
         error = found.details["standard error"]
         assert error < 0.015 and found.tolerance == pytest.approx(0.02 + error)
-        if found.name in KNOWN_FAILURES:
-            off = pytest.approx(KNOWN_FAILURES[found.name], abs=0.005)
-            assert found.details["measured - table"] == off
-        else:
-            assert found.measured == pytest.approx(found.expected, abs=found.tolerance)
+        # without the standard error too
+        assert found.measured == pytest.approx(found.expected, abs=0.02)
 
 
 @pytest.mark.slow
@@ -112,7 +107,7 @@ def test_star_pixels(full: UniverseCheck) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_known_gates_fail_and_no_other(full: UniverseCheck) -> None:
+def test_no_gate_fails(full: UniverseCheck) -> None:
     logging.getLogger("halo_cm").info(full.as_text())
-    assert {g.name for g in full.gates if g.passed is False} == set(KNOWN_FAILURES)
-    assert (full.verdict, full.n_judged, full.n_passed) == ("failed", 46, 43)
+    assert [g.name for g in full.gates if g.passed is False] == []
+    assert (full.verdict, full.n_judged, full.n_passed) == ("passed", 54, 54)

@@ -12,19 +12,21 @@ import pytest
 
 from halo_cm.config.universe import UniverseConfig
 from halo_cm.universe.check import judge
+from halo_cm.universe.expectations import SUPPRESSION
 from halo_cm.universe.gates import Array, Gate, Topic, UniverseCheck, curve, gate, no_waves
 from halo_cm.universe.gravity_gates import mass_function_topic, power_topic
 from halo_cm.universe.hydro_gates import (
     CAMELS_STARS,
-    CONCENTRATION_SHIFT,
-    PROTOTYPE_SUPPRESSION,
+    NOTED_SUPPRESSION,
     stars_topic,
     suppression_topic,
 )
 from halo_cm.universe.measurements import (
     STAR_CELLS,
+    STRENGTHS,
     BoxMeasurement,
     CutoutMeasurement,
+    GravityMeasurement,
     star_statistics,
 )
 
@@ -32,20 +34,25 @@ LONGEST = 2 * math.pi / 50
 OMEGA_B = 0.3 * 0.16
 
 
-def make_box(**changes: Array) -> BoxMeasurement:
-    """A box that passes all gates on its counts and power, at Omega_m = 0.3."""
-    rng = np.random.default_rng(0)
-    table = np.array([PROTOTYPE_SUPPRESSION[12.0]] * 3)
-    table[2] = PROTOTYPE_SUPPRESSION[13.2]
-    table[1] = table[[0, 2]].mean(0)
-    box = BoxMeasurement(
-        baryon_fraction=0.16,
-        counts=np.array([[25, 14, 4, 1.25]] * 3),
+def make_gravity(**changes: Array) -> GravityMeasurement:
+    """A box that passes all gates on its counts and power."""
+    fine = GravityMeasurement(
+        counts=np.array([[25, 14, 7, 6]] * 3),
         power=np.ones((3, 7)),
         fine_power=np.ones((3, 24)),
-        longest=np.array([0.16, 1.0]),
+        longest=np.array([0.16, 1.0, 1.0]),
         profiles=np.ones((4, 8)),
-        suppression=table,
+    )
+    return replace(fine, **changes)
+
+
+def make_box(**changes: Array) -> BoxMeasurement:
+    """A box that passes all gates on its dark matter and S(k), at Omega_m = 0.3."""
+    rng = np.random.default_rng(0)
+    box = BoxMeasurement(
+        gravity=make_gravity(),
+        baryon_fraction=0.16,
+        suppression=np.array([SUPPRESSION[strength] for strength in STRENGTHS]),
         fine_suppression=np.ones((3, 24)),
         haloes=np.stack([10 ** rng.uniform(13, 14.5, 40), rng.random(40), rng.random(40)]),
         conservation=np.zeros((2, 3)),
@@ -121,26 +128,58 @@ def test_failures_and_few_boxes() -> None:
     assert "1 boxes of different phases" in same[0].gates[0].reason
 
 
+def test_further_boxes_count_for_gravity_alone() -> None:
+    fine = UniverseConfig.from_preset("default")
+    growth = np.array([[1.0, 2.0], [0.999, 0.999]])
+    cutouts = CutoutMeasurement(10, np.ones(10), np.array(CAMELS_STARS))
+    further = [make_gravity(counts=np.array([[35, 14, 7, 6], [25, 14, 7, 6], [25, 14, 7, 6]]))] * 5
+    topics = judge(fine, [make_box()] * 8, growth, cutouts, further)
+    found = {topic.name: topic for topic in topics}
+    assert found["mass_function"].gates[0].measured == pytest.approx((8 * 25 + 5 * 35) / 13 / 25)
+    assert found["mass_function"].gates[0].passed is False
+    assert found["mass_function"].note.startswith("13 boxes")
+    # they also make up for boxes without draws, but not in S(k)
+    few = {t.name: t for t in judge(fine, [make_box()] * 3, growth, cutouts, further)}
+    assert few["power"].passed is True and few["suppression"].passed is None
+    assert "3 boxes of different phases" in few["suppression"].gates[0].reason
+
+
 def test_rare_haloes_are_not_judged_unless_they_are_far_off() -> None:
-    counts = np.array([[25, 14, 4, 1.25], [25, 14, 4, 1.5], [25, 14, 4, 1.25]])
-    common, less, rare, rarest = mass_function_topic([make_box(counts=counts)] * 8, "").gates
+    counts = np.array([[25, 14, 4, 1.25], [25, 14, 4, 1.3], [25, 14, 4, 1.25]])
+    common, less, rare, rarest = mass_function_topic([make_gravity(counts=counts)] * 8, "").gates
     assert common.passed is less.passed is True
     assert rare.passed is rarest.passed is None
     assert "10 haloes of 1e14 and more Msun/h expected" in rarest.reason
     assert "a Poisson error of 32% where the gate is 15%" in rarest.reason
-    assert "0.83 of Tinker08 and 1.00 of Tinker08 for the box's modes, +0.0 sigma" in rarest.reason
+    assert "0.96 of Tinker08 and 1.00 of Tinker08 for the box's modes, +0.0 sigma" in rarest.reason
     assert rarest.tolerance == 0.15
     assert rarest.details["expected count"] == 10
-    assert rarest.details["over Tinker08"] == pytest.approx(0.833, abs=1e-3)
+    assert rarest.details["over Tinker08"] == pytest.approx(0.96, abs=2e-3)
     # 20 where 10 are expected
     counts[0, 3] = 2.5
-    far = mass_function_topic([make_box(counts=counts)] * 8, "").gates[3]
+    far = mass_function_topic([make_gravity(counts=counts)] * 8, "").gates[3]
     assert far.passed is False and far.measured == 2
     assert far.tolerance == pytest.approx(3 / 10**0.5)
-    assert mass_function_topic([make_box(counts=counts)] * 8, "few").gates[3].passed is None
+    few = mass_function_topic([make_gravity(counts=counts)] * 8, "few").gates[3]
+    assert few.passed is None
     # common haloes have the 15% of their gate
     counts[0, 0] = 30
-    assert mass_function_topic([make_box(counts=counts)] * 8, "").gates[0].passed is False
+    assert mass_function_topic([make_gravity(counts=counts)] * 8, "").gates[0].passed is False
+
+
+def test_which_mass_function_decides() -> None:
+    """Tinker08, but for masses of which a box of this size cannot have as many."""
+    counts = np.array([[25, 14, 7, 4.5], [25, 14, 7.5, 6], [25, 14, 7, 4.5]])
+    *_, less, massive = mass_function_topic([make_gravity(counts=counts)] * 32, "").gates
+    assert less.name.endswith("/ Tinker08") and less.measured == pytest.approx(7 / 7.5)
+    assert "Tinker08 decides" in less.reason
+    assert massive.name.endswith("Tinker08 of the box's modes") and massive.passed is True
+    assert massive.measured == 1 and massive.tolerance == 0.15
+    assert "found 0.75 of Tinker08 and 1.00 of Tinker08 for the box's modes" in massive.reason
+    assert "the box's modes give 0.75 of Tinker08: these modes decide" in massive.reason
+    counts[0, 3] = 6
+    massive = mass_function_topic([make_gravity(counts=counts)] * 32, "").gates[3]
+    assert massive.passed is False and massive.details["over Tinker08"] == 1
 
 
 def test_power_is_judged_by_its_standard_error() -> None:
@@ -149,7 +188,7 @@ def test_power_is_judged_by_its_standard_error() -> None:
         for value in values:
             power = np.ones((3, 7))
             power[0, 2] = value
-            boxes.append(make_box(power=power))
+            boxes.append(make_gravity(power=power))
         return power_topic(boxes, "", LONGEST).gates
 
     same = gates_of([1.06] * 8)
@@ -158,41 +197,46 @@ def test_power_is_judged_by_its_standard_error() -> None:
     spread = gates_of([0.86, 1.26] * 4)
     error = 0.2 * (8 / 7) ** 0.5 / 8**0.5
     assert spread[3].details["standard error"] == pytest.approx(error)
-    assert spread[3].tolerance == pytest.approx(2 * error) and spread[3].passed is True
+    assert spread[3].tolerance == pytest.approx(0.05 + error) and spread[3].passed is True
     missing = gates_of([math.nan] * 8)[3]
     assert missing.passed is False and missing.measured is None
     # a box may be too small for a band
-    small = power_topic([make_box()] * 8, "", 1.0).gates
+    small = power_topic([make_gravity()] * 8, "", 1.0).gates
     assert [g.passed for g in small[1:4]] == [None, None, True]
     assert "longest have k = 1 h/Mpc" in small[1].reason and no_waves(2.0, 1.0) == ""
 
 
 def test_power_is_drawn_beside_linear_theory() -> None:
-    lines = {line.label: line for line in power_topic([make_box()] * 8, "", LONGEST).curves}
+    lines = {line.label: line for line in power_topic([make_gravity()] * 8, "", LONGEST).curves}
     assert lines["linear"].kind == "expected" and len(lines["linear"].x) == 24
 
 
-def test_suppression_is_judged_by_either_table() -> None:
-    table = np.array(PROTOTYPE_SUPPRESSION[12.0])
-    shifted = table + CONCENTRATION_SHIFT[12.0]
-
-    def gates_of(values: Array) -> tuple[Gate, ...]:
+def test_suppression_is_judged_by_the_independent_table() -> None:
+    def topic_of(values: Array) -> Topic:
         suppression = make_box().suppression.copy()
-        suppression[0] = values
-        return suppression_topic(
-            [make_box(suppression=suppression)] * 8, OMEGA_B, "", LONGEST
-        ).gates
+        suppression[2] = values
+        boxes = [make_box(suppression=suppression)] * 8
+        return suppression_topic(boxes, OMEGA_B, "", LONGEST)
 
-    assert all(g.passed for g in gates_of(table))
-    near = gates_of(shifted + 0.019)[1:8]
-    assert all(g.passed for g in near)
-    assert near[0].expected == pytest.approx(table[0]) and near[0].tolerance == pytest.approx(0.02)
-    assert near[6].expected == pytest.approx(shifted[6])
-    far = gates_of(shifted + 0.021)[7]
-    assert far.passed is False and far.expected == pytest.approx(table[6])
-    assert far.details["measured - table"] == pytest.approx(0.021 + CONCENTRATION_SHIFT[12.0][6])
-    assert far.details["measured - table for c = 4.8"] == pytest.approx(0.021)
-    assert "+0.058 from the table" in far.reason and "stars decide" in far.reason
+    table = np.array(SUPPRESSION[13.2])
+    assert all(g.passed for g in topic_of(table - 0.019).gates)
+    far = topic_of(table - 0.021).gates
+    assert [g.passed for g in far] == [True] * 15 + [False] * 7
+    last = far[-1]
+    assert last.name == "S(k) at 16-30 h/Mpc, log10 Mc = 13.2"
+    assert last.expected == pytest.approx(table[6]) and last.tolerance == pytest.approx(0.02)
+    assert last.details["measured - expected"] == pytest.approx(-0.021)
+    noted = NOTED_SUPPRESSION[13.2][6]
+    assert last.details["measured - noted table"] == pytest.approx(table[6] - 0.021 - noted)
+    # nothing was noted down for the strength between
+    assert far[8].details["noted table of the prototype"] is None
+    shown = [line for line in topic_of(table).curves if line.kind == "reference"]
+    assert [line.y for line in shown] == list(NOTED_SUPPRESSION.values())
+
+
+def test_the_expected_suppression_is_in_order() -> None:
+    rows = np.array([SUPPRESSION[strength] for strength in STRENGTHS])
+    assert rows.shape == (3, 7) and (np.diff(rows, axis=0) < 0).all()
 
 
 def test_a_missing_band_of_suppression_fails() -> None:
@@ -202,7 +246,7 @@ def test_a_missing_band_of_suppression_fails() -> None:
     boxes = [make_box(suppression=suppression)] * 8
     disorder, *bands = suppression_topic(boxes, OMEGA_B, "", LONGEST).gates
     assert disorder.passed is False and disorder.measured is None
-    assert [g.passed for g in bands] == ([True] * 6 + [False]) * 2
+    assert [g.passed for g in bands] == ([True] * 6 + [False]) * 3
     assert all(g.passed is None for g in suppression_topic(boxes, OMEGA_B, "few", LONGEST).gates)
 
 

@@ -1,0 +1,41 @@
+"""One-loop perturbation theory against scalings and limits that are known exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from halo_cm.universe.perturbation_theory import _kernel_13, one_loop
+
+
+def linear(k: np.ndarray) -> np.ndarray:
+    """A spectrum with a turnover, [(Mpc/h)^3]."""
+    return 2e4 * (k / 0.02) / (1 + (k / 0.02) ** 2) ** 1.3
+
+
+def test_the_kernel_of_p_13_joins_its_limits():
+    """f(x) -> -168 + 928/5 x^2 for x -> 0 and -> -488/5 for x -> infinity."""
+    x = np.array([0.0099, 0.0101, 29.9, 30.1])
+    found = _kernel_13(x)
+    assert found[1] == pytest.approx(-168 + 928 / 5 * x[1] ** 2, abs=5e-3)
+    assert found[0] == pytest.approx(found[1], abs=0.05)
+    assert found[2] == pytest.approx(-488 / 5, rel=1e-3) and found[3] == -488 / 5
+
+
+def test_loops_are_of_second_order_in_the_power():
+    k = np.array([0.05, 0.15])
+    one, two = (one_loop(k, lambda q, f=f: f * linear(q)) - 1 for f in (1.0, 2.0))
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-10)
+
+
+def test_without_shorter_and_longer_waves_nothing_is_coupled():
+    """Waves longer than all others but themselves lose power only."""
+    k = np.array([0.1256])
+    cut = one_loop(k, linear, 2 * np.pi / 50) - 1
+    assert cut[0] < 0
+    assert abs(one_loop(k, linear, 100.0)[0] - 1) < 1e-12
+
+
+def test_long_waves_of_an_infinite_universe_hardly_change():
+    """At 0.03 h/Mpc the two terms cancel to some per cent, each being larger."""
+    assert one_loop(np.array([0.02]), linear)[0] == pytest.approx(1, abs=0.03)
