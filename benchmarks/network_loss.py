@@ -1,9 +1,11 @@
 """Validation loss of the denoiser by shape of the network, at equal training images.
 
     python benchmarks/network_loss.py data/quickstart.h5 [--steps 400] [--batch-size 32] [--seed 0]
+        [--rate 1e-3] [--only 64-128 --only DiT]
 
-Every shape sees the same batches, noise levels and noise; the loss is that of the averaged weights
-on the same noisy validation cutouts. One thread.
+Every shape (or those with one of the words after --only in their name) sees the same batches, noise
+levels and noise; the loss is that of the averaged weights on the same noisy validation cutouts. One
+thread.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ from halo_cm.data.cutouts import read_cutouts
 from halo_cm.data.dataset import TrainingData, batch_rows
 from halo_cm.data.normalize import Normalization
 from halo_cm.diffusion.denoiser import Denoiser
-from halo_cm.networks.unet import UNet
+from halo_cm.networks.build import build_network
 from halo_cm.objectives.denoising import Denoising
 from halo_cm.seeding import derive_seed
 from halo_cm.training.ema import ema_decay, lerp_weights
 
-#: Learning rate, and the share of the steps over which it falls to zero.
-RATE, DECAY = 1e-3, 0.4
+#: Share of the steps over which the learning rate falls to zero.
+DECAY = 0.4
 
 
 def loss_of(network: nn.Module, batch: object, seed: int) -> torch.Tensor:
@@ -49,11 +51,11 @@ def loss_of(network: nn.Module, batch: object, seed: int) -> torch.Tensor:
 def train(network: nn.Module, data: TrainingData, options: argparse.Namespace) -> nn.Module:
     """Averaged weights after ``options.steps`` steps."""
     average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.0)
     for step in range(options.steps):
         left = 1 - step / options.steps
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / 50) * min(1.0, left / DECAY)
+            group["lr"] = options.rate * min(1.0, (step + 1) / 50) * min(1.0, left / DECAY)
         rows = batch_rows(options.seed, len(data), step, options.batch_size)
         loss = loss_of(network, data.batch(*rows), derive_seed(options.seed, "step", step))
         optimizer.zero_grad()
@@ -83,14 +85,20 @@ def compare(networks: dict[str, nn.Module], options: argparse.Namespace) -> None
     device = torch.device("cpu")
     data = TrainingData(training, normalization, device)
     held_out = TrainingData(read_cutouts(options.data, "validation", 0), normalization, device)
-    print(f"{options.steps} steps of {options.batch_size} cutouts of {options.data}")
+    print(
+        f"{options.steps} steps of {options.batch_size} cutouts of {options.data}, learning rate "
+        f"{options.rate:g}, seed {options.seed}"
+    )
     for name, network in networks.items():
         start = time.process_time()
         average = train(network, data, options)
         seconds = time.process_time() - start
         millions = sum(p.numel() for p in network.parameters()) / 1e6
         loss = validate(average, held_out, options)
-        print(f"{name:28s} {millions:5.2f} M  validation loss {loss:.4f}  {seconds:6.0f} CPU-s")
+        print(
+            f"{name:30s} {millions:5.2f} M  validation loss {loss:.4f}  {seconds:6.0f} CPU-s",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -100,11 +108,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--only", action="append", help="part of a name; more than once for more")
     options = parser.parse_args()
     networks: dict[str, nn.Module] = {}
     for name, shape in SHAPES.items():
+        if options.only and not any(word in name for word in options.only):
+            continue
         torch.manual_seed(options.seed)
-        networks[name] = UNet(3, 4, 7, shape)
+        networks[name] = build_network(3, 4, 7, shape)
     compare(networks, options)
 
 

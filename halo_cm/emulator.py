@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from halo_cm.data.normalize import Normalization
-from halo_cm.diffusion.denoiser import Denoiser, boundary_level
-from halo_cm.diffusion.levels import karras_levels
-from halo_cm.diffusion.solvers import consistency, heun
-from halo_cm.errors import ConfigError
-from halo_cm.networks.unet import UNet
+from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.diffusion.samplers import Sampler, make_sampler
+from halo_cm.networks.build import build_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from halo_cm.config.sampling import SamplingConfig
     from halo_cm.config.schema import Config
     from halo_cm.containers import Geometry
-
-Sampler = Literal["heun", "consistency"]
+    from halo_cm.diffusion.solvers import Denoise
 
 
 class Emulator(nn.Module):
@@ -34,34 +31,26 @@ class Emulator(nn.Module):
     normalization
         Transforms fitted on the training split.
     sampler
-        How samples are drawn: ``"consistency"`` (one or a few steps) or ``"heun"`` (the ODE of a
-        plain denoiser).
-    uses_latent
-        Whether every evaluation draws latent noise; else the network sees zeros in its place.
+        Name of the sampler, one of `halo_cm.diffusion.samplers.SAMPLERS`, see `use_sampler`.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        normalization: Normalization,
-        sampler: Sampler,
-        *,
-        uses_latent: bool = False,
-    ) -> None:
+    sampler: Sampler
+
+    def __init__(self, config: Config, normalization: Normalization, sampler: str) -> None:
         super().__init__()
-        self.config, self.sampler, self.uses_latent = config, sampler, uses_latent
+        self.config = config
         geometry = normalization.geometry
         config.network.check_size(geometry.n_pixels)
-        network = UNet(
+        network = build_network(
             n_fields=len(geometry.channels),
             n_condition=len(geometry.scales),
             n_parameters=len(geometry.parameter_names),
             shape=config.network,
         )
-        boundary = boundary_level(sampler, config.diffusion.sigma_min)
         n_latent = config.network.latent_channels
-        self.denoiser = Denoiser(network, normalization.sigma_data, boundary, n_latent)
+        self.denoiser = Denoiser(network, normalization.sigma_data, 0.0, n_latent)
         self.normalization = normalization
+        self.use_sampler(sampler)
 
     @property
     def geometry(self) -> Geometry:
@@ -76,47 +65,60 @@ class Emulator(nn.Module):
     @property
     def default_steps(self) -> int:
         """Sampling steps where none are given."""
-        sampling = self.config.sampling
-        return sampling.n_heun_steps if self.sampler == "heun" else sampling.n_sampling_steps
+        return self.sampler.default_steps
 
-    def use_sampling(self, sampling: SamplingConfig) -> None:
-        """Take other sampling steps and levels than those the model was trained with."""
-        self.config = self.config.model_copy(update={"sampling": sampling})
+    def use_sampler(
+        self,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        uses_latent: bool = False,
+    ) -> None:
+        """Be sampled (and trained) in another way, with a fresh noise schedule where it has one.
 
-    def levels(self, n_steps: int) -> Tensor:
-        """Falling noise levels of an ``n_steps`` sample.
+        Parameters
+        ----------
+        name, settings
+            Of the sampler; an objective names them.
+        uses_latent
+            Whether every evaluation draws latent noise; else the network sees zeros in its place.
 
         Raises
         ------
         ConfigError
-            If a consistency model has no levels for this number of steps.
+            If there is no such sampler.
         """
-        diffusion = self.config.diffusion
-        if n_steps < (least := 2 if self.sampler == "heun" else 1):
-            raise ConfigError(
-                f"n_sampling_steps must be at least {least} for a {self.sampler} sampler, found "
-                f"{n_steps}"
-            )
-        if self.sampler == "heun":
-            return karras_levels(n_steps, diffusion.sigma_min, diffusion.sigma_max, diffusion.rho)
-        if n_steps == 1:
-            return torch.tensor([diffusion.sigma_max])
-        chosen = self.config.sampling.levels
-        if n_steps not in chosen:
-            known = ", ".join(str(n) for n in (1, *sorted(chosen)))
-            raise ConfigError(
-                f"n_sampling_steps = {n_steps}: this model has noise levels for {known} steps; "
-                f"choose one of these or add sampling.levels.{n_steps} to its config"
-            )
-        return torch.tensor([diffusion.sigma_max, *chosen[n_steps]])
+        config = self.config
+        self.sampler = make_sampler(name, config.diffusion, config.sampling, settings or {})
+        self.uses_latent = uses_latent
+        self.denoiser.boundary = self.sampler.boundary
+        schedule = self.sampler.make_schedule()
+        self.denoiser.schedule = None if schedule is None else schedule.to(self.device)
+
+    def use_sampling(self, sampling: SamplingConfig) -> None:
+        """Take other sampling steps, levels and solver than those the model was trained with."""
+        self.config = self.config.model_copy(update={"sampling": sampling})
+        before = self.sampler
+        self.sampler = make_sampler(before.name, before.diffusion, sampling, before.settings)
+
+    def levels(self, n_steps: int) -> Tensor:
+        """Falling noise levels of an ``n_steps`` sample (of an interpolant: rising times).
+
+        Raises
+        ------
+        ConfigError
+            If the model cannot be sampled in this number of steps.
+        """
+        self.sampler.check_steps(n_steps)
+        return self.sampler.levels(n_steps, self.denoiser.schedule)
 
     def nfe(self, n_steps: int) -> int:
         """Network evaluations of an ``n_steps`` sample."""
-        return 2 * n_steps - 1 if self.sampler == "heun" else n_steps
+        return self.sampler.nfe(n_steps)
 
     def draws_per_sample(self, n_steps: int) -> int:
         """Noise tensors that one sample consumes."""
-        return 1 if self.sampler == "heun" else n_steps
+        return self.sampler.n_draws(n_steps)
 
     def generate(
         self, condition: Tensor, parameters: Tensor, noise: Iterator[Tensor], n_steps: int
@@ -142,12 +144,10 @@ class Emulator(nn.Module):
         latents: list[Tensor] = []
         if self.uses_latent:
             noise = _set_latents_aside(noise, len(self.geometry.channels), latents)
-        denoise = self._denoise(condition, parameters, latents)
+        maps = self.normalization.encode_condition(condition)
+        denoise = self._denoise(maps, parameters, latents)
         levels = self.levels(n_steps).to(condition.device)
-        if self.sampler == "heun":
-            x = heun(denoise, levels[0] * next(noise), levels)
-        else:
-            x = consistency(denoise, levels, noise, self.config.diffusion.sigma_min)
+        x = self.sampler.sample(denoise, noise, levels, maps)
         return self.normalization.decode(x, condition, parameters)
 
     def posterior_mean(
@@ -166,7 +166,8 @@ class Emulator(nn.Module):
         noise
             Standard normal tensors of shape (B, C, H, W), one network evaluation each.
         """
-        denoise, sigma_max = self._denoise(condition, parameters), self.config.diffusion.sigma_max
+        maps = self.normalization.encode_condition(condition)
+        denoise, sigma_max = self._denoise(maps, parameters), self.config.diffusion.sigma_max
         sigma = condition.new_full((len(condition),), sigma_max)
         mean = torch.stack([denoise(sigma_max * n, sigma) for n in noise]).mean(0)
         return self.normalization.decode(mean, condition, parameters)
@@ -180,11 +181,8 @@ class Emulator(nn.Module):
         """Shape (C, H, W) of a sample for such a condition."""
         return (len(self.geometry.channels), *condition.shape[-2:])
 
-    def _denoise(
-        self, condition: Tensor, parameters: Tensor, latents: Sequence[Tensor] = ()
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """D for a condition; takes the latent noise that was drawn last."""
-        maps = self.normalization.encode_condition(condition)
+    def _denoise(self, maps: Tensor, parameters: Tensor, latents: Sequence[Tensor] = ()) -> Denoise:
+        """D for normalised maps; takes the latent noise that was drawn last."""
         numbers = self.normalization.encode_parameters(parameters)
         return lambda x, sigma: self.denoiser(
             x, sigma, maps, numbers, latents[-1] if latents else None

@@ -80,7 +80,7 @@ def read_ini(text: str, path: Path) -> tuple[dict[str, Any], dict[Location, str]
     if values["x0_mode"] != "x0":
         problems.append(
             f"x0_mode = {values['x0_mode']!r}: a consistency model always predicts the clean field;"
-            " expected 'x0' (the other modes belong to interpolants)"
+            " expected 'x0' (the other modes belong to interpolants: configs/interpolant.toml)"
         )
     if problems:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))

@@ -21,6 +21,8 @@ from halo_cm.errors import ConfigError
 
 #: Values that a shell strips of their quotes: ``--set name=wide`` means ``name = "wide"``.
 _BARE_WORD = re.compile(r"[A-Za-z_~./][\w~./-]*")
+#: Sampler of the objectives that train plain denoisers.
+_DENOISER = "heun"
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -177,25 +179,46 @@ def _parse_value(text: str, override: str) -> Any:
 
 def _objective_problems(values: Mapping[str, Any]) -> list[tuple[Location, str]]:
     """Everything wrong with the objectives, which the schema holds as plain tables."""
-    training = values.get("training")
-    phases = training.get("phases") if isinstance(training, Mapping) else None
+    training, network = (_table(values.get(name)) for name in ("training", "network"))
+    phases = training.get("phases")
     problems: list[tuple[Location, str]] = []
+    # sampler of the weights that a phase starts from; that of a file is checked when it is read
+    before = _DENOISER if training.get("start") else None
     for index, phase in enumerate(phases if isinstance(phases, list) else []):
-        spec = phase.get("objective") if isinstance(phase, Mapping) else None
-        if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        spec = _table(_table(phase).get("objective"))
+        if not isinstance(spec.get("name"), str):
             continue  # the schema says so
         place = ("training", "phases", index, "objective")
         found = objective_problems(spec, place)
-        if index == 0 and not found and _uses_teacher(spec["name"]):
-            text = f"{dotted(place)}: {spec['name']!r} needs a phase before it, as its teacher"
-            found = [(place, text)]
+        if not found:
+            text = _misfit(spec, before, network.get("latent_channels", 0))
+            found = [(place, f"{dotted(place)}: {spec['name']!r} {text}")] if text else []
+            if not phase.get("reference"):
+                before = objective_class(spec["name"]).sampler
         problems += found
     return problems
 
 
-def _uses_teacher(name: str) -> bool:
-    """Whether the objective learns from the phase before it (distillation)."""
-    return bool(getattr(objective_class(name), "uses_teacher", False))
+def _misfit(spec: Mapping[str, Any], before: str | None, n_latent: Any) -> str | None:
+    """What a valid objective lacks where it stands, or None."""
+    objective = objective_class(spec["name"])
+    if objective.uses_latent and n_latent == 0:
+        return "needs latent noise: set network.latent_channels to 1 or more"
+    if not objective.uses_teacher or spec.get("teacher") is not None:
+        return None
+    if before is None:
+        return "needs a phase before it, as its teacher, or a model file in its setting `teacher`"
+    if before != _DENOISER:
+        return (
+            "needs a plain denoiser as its teacher, which the phase before it does not train: put "
+            "it after a denoising phase, or name a model file in its setting `teacher`"
+        )
+    return None
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    """The table, or an empty one in place of anything else."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _listed(

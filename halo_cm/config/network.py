@@ -1,52 +1,42 @@
-"""Shape of the networks."""
+"""Shape of the networks: a section for each backbone, with only the settings that it uses."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from halo_cm.config.section import Count, Counts, Natural, Naturals, Section
 from halo_cm.errors import ConfigError
 
 
-class NetworkConfig(Section):
-    """Shape of the U-Net."""
+class BackboneConfig(Section):
+    """What all backbones share."""
 
+    backbone: str
+    """What works on the patches."""
     patch_size: Literal[1, 2, 4, 8] = 4
     """Side of the patches that the stem folds into channels [pixels]."""
-    channels: Annotated[Counts, Field(min_length=1)] = (64, 128)
-    """Width of each level; every level halves the resolution of the one before."""
-    blocks_per_level: Count = 1
-    """Residual blocks in each level on the way down."""
     embedding_dimension: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     """Size of the embedding of noise level and parameters."""
     head_channels: Count = 16
     """Width of the head at full resolution."""
-    attention_levels: Naturals = ()
-    """Levels with self-attention, counted from 0 (the finest)."""
     latent_channels: Natural = 0
     """Maps of noise beside the condition, for objectives that draw several samples at a level."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of activations dropped in each block while training."""
-
-    @model_validator(mode="after")
-    def _check(self) -> NetworkConfig:
-        beyond = [level for level in self.attention_levels if level >= len(self.channels)]
-        if beyond:
-            raise ValueError(
-                f"attention_levels holds {beyond[0]}, but channels has {len(self.channels)} "
-                f"levels: expected 0 to {len(self.channels) - 1}"
-            )
-        return self
 
     @property
     def stride(self) -> int:
         """Number by which the sides of the maps must be divisible [pixels]."""
-        return int(self.patch_size * 2 ** (len(self.channels) - 1))
+        return int(self.patch_size)
+
+    @property
+    def stride_settings(self) -> str:
+        """Settings that `stride` comes from, for messages."""
+        return f"network.patch_size = {self.patch_size}"
 
     def check_size(self, n_pixels: int) -> None:
-        """Check that maps of this size can be halved as often as the network does.
+        """Check that maps of this size can be divided as the network does.
 
         Parameters
         ----------
@@ -60,7 +50,76 @@ class NetworkConfig(Section):
         """
         if n_pixels % self.stride:
             raise ConfigError(
-                f"maps of {n_pixels} pixels do not fit the network: network.patch_size = "
-                f"{self.patch_size} and {len(self.channels)} levels in network.channels need a "
-                f"multiple of {self.stride}; use fewer levels or a smaller patch_size"
+                f"maps of {n_pixels} pixels do not fit the network: the side must be a multiple of "
+                f"{self.stride} for {self.stride_settings}; make these smaller"
             )
+
+
+class UNetConfig(BackboneConfig):
+    """Shape of the U-Net."""
+
+    backbone: Literal["unet"] = "unet"
+    """Convolutions on patches, at several resolutions."""
+    channels: Annotated[Counts, Field(min_length=1)] = (64, 128)
+    """Width of each level; every level halves the resolution of the one before."""
+    blocks_per_level: Count = 1
+    """Residual blocks in each level on the way down."""
+    attention_levels: Naturals = ()
+    """Levels with self-attention, counted from 0 (the finest)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of activations dropped in each block while training."""
+
+    @model_validator(mode="after")
+    def _check(self) -> UNetConfig:
+        beyond = [level for level in self.attention_levels if level >= len(self.channels)]
+        if beyond:
+            raise ValueError(
+                f"attention_levels holds {beyond[0]}, but channels has {len(self.channels)} "
+                f"levels: expected 0 to {len(self.channels) - 1}"
+            )
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Number by which the sides of the maps must be divisible [pixels]."""
+        return int(self.patch_size * 2 ** (len(self.channels) - 1))
+
+    @property
+    def stride_settings(self) -> str:
+        """Settings that `stride` comes from, for messages."""
+        return f"{super().stride_settings} and {len(self.channels)} levels in network.channels"
+
+
+class DiTConfig(BackboneConfig):
+    """Shape of the diffusion transformer."""
+
+    backbone: Literal["dit"] = "dit"
+    """Attention among all patches, at one resolution."""
+    width: Annotated[int, Field(ge=4, multiple_of=4)] = 128
+    """Numbers that describe a patch."""
+    depth: Count = 6
+    """Blocks of attention and MLP."""
+    n_heads: Count = 4
+    """Attention heads, which share the width."""
+    mlp_ratio: Count = 4
+    """Hidden width of the MLPs over ``width``."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DiTConfig:
+        if self.width % self.n_heads:
+            raise ValueError(f"width = {self.width} must be divisible by n_heads = {self.n_heads}")
+        return self
+
+
+def _backbone(section: Any) -> str:
+    """Backbone that a table or a section names; a table without the key means the U-Net."""
+    if isinstance(section, BackboneConfig):
+        return section.backbone
+    return str(section.get("backbone", "unet")) if isinstance(section, Mapping) else "unet"
+
+
+NetworkConfig = Annotated[
+    Annotated[UNetConfig, Tag("unet")] | Annotated[DiTConfig, Tag("dit")],
+    Discriminator(_backbone),
+]
+"""Shape of the network, by the key ``backbone``."""

@@ -110,5 +110,7 @@ def _defined_in(module: ModuleType) -> list[type[Objective]]:
     return [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, base) and member is not base and member.__module__ == module.__name__
+        if issubclass(member, base)
+        and not inspect.isabstract(member)
+        and member.__module__ == module.__name__
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -37,8 +37,15 @@ class SamplingConfig(Section):
     levels: dict[StepCount, Levels] = Field(default={2: (0.3,), 4: (0.6, 0.3, 0.15)})
     """Noise levels after sigma_max for each number of steps, falling; the defaults were chosen on
     validation data (docs/training.md)."""
+    denoiser_solver: Literal["heun", "dpm", "euler"] = "heun"
+    """Solver of a plain denoiser: Heun and DPM-Solver++(2M) are of second order, Euler of first;
+    Heun takes two network evaluations a step, the others one."""
     n_heun_steps: Annotated[int, Field(ge=2)] = 18
-    """Levels of the Heun sampler of a plain denoiser."""
+    """Levels of the solver of a plain denoiser, whichever it is."""
+    n_vdm_steps: Count = 250
+    """Ancestral steps of a variational diffusion model, one network evaluation each."""
+    n_interpolant_steps: Count = 50
+    """Steps of an interpolant's flow."""
 
     @model_validator(mode="after")
     def _check(self) -> SamplingConfig:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from halo_cm.config.network import NetworkConfig
+from halo_cm.config.network import NetworkConfig, UNetConfig
 from halo_cm.config.sampling import DiffusionConfig, SamplingConfig
 from halo_cm.config.section import Count, Counts, FilePath, Natural, Positive, Section
 from halo_cm.config.training import TrainingConfig, ValidationConfig
@@ -70,7 +70,7 @@ class Config(Section):
     """Folder that holds the folders of runs, relative to the current directory."""
     data: DataConfig
     normalization: NormalizationConfig = NormalizationConfig()
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = UNetConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
@@ -94,8 +94,7 @@ class Config(Section):
         if universe is not None and universe.n_pixels % self.network.stride:
             raise ValueError(
                 f"data.universe.n_pixels = {universe.n_pixels} must be a multiple of "
-                f"{self.network.stride}, the stride that network.patch_size and network.channels "
-                "give"
+                f"{self.network.stride} for {self.network.stride_settings}"
             )
         return self
 

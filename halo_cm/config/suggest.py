@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 Location = tuple[str | int, ...]
@@ -82,11 +83,14 @@ def explain(
     expected: dict[Location, list[str]] = {}
     messages: list[tuple[Location, str]] = []
     for item in error.errors():
-        here = _strip_tags(item["loc"], values)
+        found = _locate(item["loc"], model, values)
+        here = found.keys
         place = (*prefix, *here)
         if item["type"] == "extra_forbidden":
-            hint = nearest(str(here[-1]), _fields(model, here[:-1]))
-            messages.append((place, f"unknown key {dotted(place)!r}{hint}"))
+            messages.append((place, f"unknown key {dotted(place)!r}{_hint(found, place)}"))
+        elif item["type"] == "union_tag_invalid":
+            tags = " or ".join(repr(tag) for tag in found.below)
+            expected.setdefault((*here, _tag_field(found.below)), []).append(tags)
         elif item["type"] == "missing":
             messages.append((place, f"missing key {dotted(place)!r}"))
         elif item["type"] == "value_error":
@@ -100,8 +104,8 @@ def explain(
         if any(len(other) > len(here) and other[: len(here)] == here for other in expected):
             continue  # pydantic also complains about the list whose entries it refused
         place = (*prefix, *here)
-        found = _shown(_get(values, here))
-        messages.append((place, f"{dotted(place)} = {found}, expected {' or '.join(words)}"))
+        value = _shown(_get(values, here))
+        messages.append((place, f"{dotted(place)} = {value}, expected {' or '.join(words)}"))
     return sorted(messages, key=lambda message: [str(part) for part in message[0]])
 
 
@@ -109,18 +113,76 @@ def _expected(item: ErrorDetails) -> str:
     return _EXPECTED.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
 
 
-def _strip_tags(location: Sequence[str | int], values: Any) -> Location:
-    """Parts of pydantic's location that are keys of ``values``, not names of alternatives."""
-    kept: list[str | int] = []
+Models = Mapping[str, type[BaseModel]]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where pydantic found an error.
+
+    Attributes
+    ----------
+    keys
+        Parts of the location that are keys of the values, not names of alternatives.
+    holder
+        Model that the last key belongs to, or not.
+    alternatives
+        Models by tag among which ``holder`` was chosen; empty if there was no choice.
+    below
+        Models by tag that the last key can hold.
+    """
+
+    keys: Location
+    holder: type[BaseModel]
+    alternatives: Models
+    below: Models
+
+
+def _locate(location: Sequence[str | int], model: type[BaseModel], values: Any) -> _Place:
+    """Follow pydantic's location through the models and the values."""
+    keys: list[str | int] = []
+    alternatives: Models = {}
+    below: Models = {}
     for part in location:
-        inside = _get(values, kept)
-        if isinstance(inside, Mapping):
-            if isinstance(part, str) and part == "[key]":
+        inside = _get(values, keys)
+        if isinstance(part, int):
+            if isinstance(inside, (list, tuple)):
+                keys.append(part)
+            continue
+        if below:
+            chosen = part if len(below) > 1 else next(iter(below))
+            model, alternatives, below = below[chosen], below if len(below) > 1 else {}, {}
+            if alternatives:
                 continue
-            kept.append(part)
-        elif isinstance(inside, (list, tuple)) and isinstance(part, int):
-            kept.append(part)
-    return tuple(kept)
+        if isinstance(inside, Mapping) and part != "[key]":
+            keys.append(part)
+            if part in model.model_fields:
+                below = _models(model.model_fields[part].annotation)
+    return _Place(tuple(keys), model, alternatives, below)
+
+
+def _hint(found: _Place, place: Location) -> str:
+    """What to write in place of an unknown key, or which alternative has it."""
+    key = str(found.keys[-1])
+    owners = [tag for tag, other in found.alternatives.items() if key in other.model_fields]
+    if not owners:
+        return nearest(key, found.holder.model_fields)
+    chosen = next(tag for tag, m in found.alternatives.items() if m is found.holder)
+    choice = dotted((*place[:-1], _tag_field(found.alternatives)))
+    return f' for {choice} = "{chosen}": it is a setting of "{owners[0]}"'
+
+
+def _tag_field(models: Models) -> str:
+    """Name of the field that tells the models apart: its default is the tag of each."""
+    first = next(iter(models.values()))
+    return next(
+        name
+        for name in first.model_fields
+        if all(
+            name in model.model_fields and model.model_fields[name].default == tag
+            for tag, model in models.items()
+        )
+    )
 
 
 def _get(values: Any, location: Sequence[str | int]) -> Any:
@@ -145,24 +207,13 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _fields(model: type[BaseModel], location: Sequence[str | int]) -> set[str]:
-    """Names of the fields of the model at ``location``."""
-    for part in location:
-        if isinstance(part, int):
-            continue
-        inner = _inner_model(model.model_fields[part].annotation)
-        if inner is None:
-            return set()
-        model = inner
-    return set(model.model_fields)
-
-
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    """The model in ``Model``, ``Model | None`` or ``tuple[Model, ...]``."""
+def _models(annotation: Any, tag: str = "") -> dict[str, type[BaseModel]]:
+    """Models by tag in ``Model``, ``Model | None``, ``tuple[Model, ...]`` or a tagged union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+        return {tag or annotation.__name__: annotation}
+    metadata = getattr(annotation, "__metadata__", ())
+    tag = next((mark.tag for mark in metadata if isinstance(mark, Tag)), tag)
+    found: dict[str, type[BaseModel]] = {}
     for argument in get_args(annotation):
-        found = _inner_model(argument)
-        if found is not None:
-            return found
-    return None
+        found |= _models(argument, tag)
+    return found

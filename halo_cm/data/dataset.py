@@ -44,6 +44,13 @@ class TrainingData:
             for a in (cutouts.condition, cutouts.target, cutouts.parameters)
         )
 
+        self._origin = [
+            f"box {box} halo {halo} axis {axis} draw {draw}"
+            for box, halo, axis, draw in zip(
+                cutouts.box, cutouts.halo, cutouts.axis, cutouts.draw, strict=True
+            )
+        ]
+
     def __len__(self) -> int:
         return len(self._condition)
 
@@ -56,6 +63,10 @@ class TrainingData:
             self._parameters[index],
             index,
         )
+
+    def describe(self, rows: Tensor) -> str:
+        """Which cutouts ``rows`` are, for messages: row, box, halo, axis and draw of each."""
+        return ", ".join(f"row {row} ({self._origin[row]})" for row in rows.tolist())
 
 
 def batch_rows(seed: int, n_rows: int, step: int, batch_size: int) -> tuple[IntArray, IntArray]:

@@ -22,14 +22,22 @@ class Denoiser(nn.Module):
         plain denoiser (Karras et al. 2022), which must still remove the noise at sigma_min.
     n_latent
         Channels of latent noise that the network takes behind the condition.
+    schedule
+        Noise schedule of a variational diffusion model: trained, averaged and saved beside the
+        network, used by its loss and its sampler.
     """
 
     def __init__(
-        self, network: nn.Module, sigma_data: float, boundary: float, n_latent: int = 0
+        self,
+        network: nn.Module,
+        sigma_data: float,
+        boundary: float,
+        n_latent: int = 0,
+        schedule: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network, self.sigma_data, self.boundary = network, sigma_data, boundary
-        self.n_latent = n_latent
+        self.n_latent, self.schedule = n_latent, schedule
 
     def forward(
         self,
@@ -60,11 +68,6 @@ class Denoiser(nn.Module):
         s = scalings(sigma, self.sigma_data, self.boundary)
         prediction = self.network(expand(s.c_in, x) * x, s.c_noise, condition, parameters)
         return expand(s.c_skip, x) * x + expand(s.c_out, x) * prediction
-
-
-def boundary_level(sampler: str, sigma_min: float) -> float:
-    """Level at which D is the identity: sigma_min of a consistency map, 0 of a plain denoiser."""
-    return sigma_min if sampler == "consistency" else 0.0
 
 
 def expand(level: Tensor, like: Tensor) -> Tensor:

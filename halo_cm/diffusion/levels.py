@@ -39,6 +39,63 @@ def ct_target_decay(n_levels: int, s0: int = 2, mu0: float = 0.9) -> float:
     return math.exp(s0 * math.log(mu0) / n_levels)
 
 
+def ict_discretization(progress: float, s0: int = 10, s1: int = 1280) -> int:
+    """N(k) of improved consistency training: 11, 21, 41, ..., 1281 in stages of equal length.
+
+    ``N(k) = min(s0 2^floor(k / K'), s1) + 1``, ``K' = K / (log2 floor(s1 / s0) + 1)`` (Song &
+    Dhariwal 2023, arXiv:2310.14189, section 3.4). The paper rounds K' down to whole steps; in terms
+    of the progress k / K alone it is not rounded.
+    """
+    n_stages = math.log2(s1 // s0) + 1
+    return min(s0 * 2 ** math.floor(progress * n_stages), s1) + 1
+
+
+def ict_probabilities(levels: Tensor, mean: float, std: float) -> Tensor:
+    """Probability of each adjacent pair of a level grid (Song & Dhariwal 2023, section 3.5).
+
+    ``p(t, r) ~ erf((ln t - mean) / (sqrt(2) std)) - erf((ln r - mean) / (sqrt(2) std))``: the mass
+    that ``ln sigma ~ N(mean, std^2)`` has between the two levels.
+
+    Parameters
+    ----------
+    levels
+        Falling, shape (N,).
+    mean, std
+        Of ln sigma.
+
+    Returns
+    -------
+    Tensor
+        Shape (N - 1,), double precision; entry i belongs to ``levels[i]`` and ``levels[i + 1]``.
+    """
+    cdf = torch.erf((levels.double().log() - mean) / (math.sqrt(2) * std))
+    mass = cdf[:-1] - cdf[1:]
+    return mass / mass.sum()
+
+
+def adjacent_pairs(
+    levels: Tensor, n: int, generator: Generator, probabilities: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Pairs t > r of neighbours in a level grid, shapes (n,); the lowest pair ends at sigma_min.
+
+    Parameters
+    ----------
+    levels
+        Falling, shape (N,), on the device of the generator.
+    n
+        Pairs to draw.
+    generator
+        Source of the random numbers.
+    probabilities
+        Of each pair, shape (N - 1,); all alike if None.
+    """
+    if probabilities is None:
+        i = torch.randint(len(levels) - 1, (n,), generator=generator, device=generator.device)
+    else:
+        i = torch.multinomial(probabilities, n, replacement=True, generator=generator)
+    return levels[i], levels[i + 1]
+
+
 def lognormal_levels(
     n: int, mean: float, std: float, low: float, high: float, generator: Generator
 ) -> Tensor:

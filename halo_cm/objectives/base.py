@@ -6,11 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from halo_cm.diffusion.levels import karras_levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +43,8 @@ class Step:
         k / K: the share of the phase that is done.
     generator
         Source of every random number of this step.
+    teacher
+        Frozen plain denoiser that an objective with `uses_teacher` learns from, else None.
     """
 
     denoiser: Denoiser
@@ -53,6 +57,12 @@ class Step:
     sampling_levels: Mapping[int, tuple[float, ...]]
     progress: float
     generator: torch.Generator
+    teacher: Denoiser | None = None
+
+    def grid(self, n_levels: int) -> Tensor:
+        """Falling noise levels from sigma_max to sigma_min, shape (n_levels,)."""
+        levels = karras_levels(n_levels, self.sigma_min, self.sigma_max, self.rho)
+        return levels.to(self.generator.device)
 
     def noise_like(self, x: Tensor) -> Tensor:
         """Standard normal tensor of the shape of ``x``."""
@@ -64,14 +74,22 @@ class Objective(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: How samples are drawn from what this objective trains.
-    sampler: ClassVar[Literal["heun", "consistency"]]
+    #: How samples are drawn from what this objective trains, see `halo_cm.diffusion.samplers`.
+    sampler: ClassVar[str]
     #: Whether a slow copy of the student is needed, see `target_decay`.
     uses_target: ClassVar[bool] = False
+    #: Whether a frozen plain denoiser is needed: the weights that the phase starts from, or those
+    #: of the file that the setting ``teacher`` names.
+    uses_teacher: ClassVar[bool] = False
     #: Whether the network is given latent noise, while training and in every sample.
     uses_latent: ClassVar[bool] = False
 
     name: str
+
+    @property
+    def sampler_settings(self) -> dict[str, Any]:
+        """What the sampler needs to know of these settings, JSON-able."""
+        return {}
 
     @abstractmethod
     def loss(self, step: Step, batch: Batch) -> Tensor:

@@ -8,25 +8,21 @@ loss = (sqrt(|D(x_t; t) - stop_gradient(D(x_r; r))|^2 + c^2) - c) / (t - r)
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from halo_cm.diffusion.denoiser import expand
-from halo_cm.diffusion.distances import huber_constant, pseudo_huber
 from halo_cm.diffusion.levels import lognormal_levels, mix
-from halo_cm.objectives.base import Objective, Step, same_dropout
-
-if TYPE_CHECKING:
-    from halo_cm.data.normalize import Batch
+from halo_cm.objectives.base import Step
+from halo_cm.objectives.pairs import PairObjective
 
 
-class EasyConsistencyTuning(Objective):
-    """Settings and loss of easy consistency tuning."""
+class EasyConsistencyTuning(PairObjective):
+    """Settings and pairs of easy consistency tuning."""
 
-    sampler: ClassVar[Literal["heun", "consistency"]] = "consistency"
+    over_gap: ClassVar[bool] = True
 
     name: Literal["ect"] = "ect"
     p_mean: float = Field(0.0, description="mean of ln(t / sigma_data)")
@@ -38,21 +34,6 @@ class EasyConsistencyTuning(Objective):
     k: float = Field(8.0, ge=0, description="widening of the gap at low noise")
     b: float = Field(1.0, gt=0, description="steepness of that widening")
     n_stages: int = Field(4, ge=1, description="stages of equal length")
-    huber_scale: float = Field(0.00054, ge=0, description="c / sqrt(d) of the pseudo-Huber norm")
-
-    def loss(self, step: Step, batch: Batch) -> Tensor:
-        """Pseudo-Huber norm over the gap, averaged over samples, divided by sqrt(d)."""
-        x_clean, d = batch.x_clean, batch.x_clean[0].numel()
-        t, r = self.pair(step, len(x_clean))
-        noise = step.noise_like(x_clean)
-        x_t, x_r = x_clean + expand(t, x_clean) * noise, x_clean + expand(r, x_clean) * noise
-        with same_dropout() as rewind:
-            student = step.denoiser(x_t, t, batch.condition, batch.parameters)
-            rewind()
-            with torch.no_grad():
-                goal = step.frozen(x_r, r, batch.condition, batch.parameters)
-        norm = pseudo_huber(student, goal, huber_constant(d, self.huber_scale))
-        return (norm / (t - r)).mean() / math.sqrt(d)
 
     def pair(self, step: Step, n: int) -> tuple[Tensor, Tensor]:
         """Levels t > r, shapes (n,).

@@ -23,6 +23,8 @@ from halo_cm.versions import installed
 
 #: Raised when the layout of the files changes.
 FORMAT_VERSION = 1
+#: Kind of the files that hold a model.
+MODEL_KIND = "emulator"
 _KEY = "halo_cm"
 
 

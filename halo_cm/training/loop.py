@@ -7,7 +7,6 @@ import logging
 import multiprocessing
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,19 +16,20 @@ from halo_cm.config.objective import resolve_objective
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.data.dataset import TrainingData, batch_rows
 from halo_cm.data.normalize import Normalization
-from halo_cm.diffusion.denoiser import Denoiser, boundary_level
+from halo_cm.diffusion.denoiser import Denoiser
 from halo_cm.emulator import Emulator
 from halo_cm.errors import TrainingError
 from halo_cm.manager import save_emulator
-from halo_cm.objectives.base import Objective, Step
+from halo_cm.objectives.base import Step
 from halo_cm.progress import Task, progress
 from halo_cm.seeding import derive_seed
 from halo_cm.training import state as training_state
 from halo_cm.training.ema import ema_decay, lerp_weights
 from halo_cm.training.log import TrainingLog
+from halo_cm.training.phase import Phase
 from halo_cm.training.run_folder import RunFolder
 from halo_cm.training.schedule import learning_rate, make_optimizer
-from halo_cm.training.start import load_start
+from halo_cm.training.start import load_start, make_teacher
 from halo_cm.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from halo_cm.config.schema import Config
-    from halo_cm.config.training import PhaseConfig
     from halo_cm.data.normalize import Batch
 
 logger = logging.getLogger(__name__)
@@ -60,27 +59,6 @@ def train_rank(config: Config, *, resume: bool) -> None:
     trainer = Trainer(config)
     with _stop_signals(trainer):
         trainer.run(resume=resume)
-
-
-@dataclass
-class Phase:
-    """One phase under way."""
-
-    index: int
-    config: PhaseConfig
-    objective: Objective
-    n_steps: int
-    batch_size: int
-    validate_every: int
-    student: torch.nn.Module
-    target: torch.nn.Module | None
-    base: torch.nn.Module | None
-    optimizer: Any
-
-    @property
-    def name(self) -> str:
-        """Name of the objective."""
-        return self.objective.name
 
 
 class Trainer:
@@ -151,14 +129,19 @@ class Trainer:
         config = self.config.training.phases[index]
         objective = resolve_objective(config.objective)
         batch_size = self.config.training.batch_size_of(config)
-        boundary = boundary_level(objective.sampler, self.config.diffusion.sigma_min)
         for emulator in (self.emulator, self.average):
-            emulator.sampler, emulator.denoiser.boundary = objective.sampler, boundary
-            emulator.uses_latent = objective.uses_latent
+            emulator.use_sampler(
+                objective.sampler, objective.sampler_settings, uses_latent=objective.uses_latent
+            )
+        before = self.config.training.phases[:index]
+        origin = self.config.training.start if all(p.reference for p in before) else None
+        teacher = make_teacher(objective, self.emulator, origin)
         target = copy.deepcopy(self.network) if objective.uses_target else None
         base = copy.deepcopy(self.network) if config.reference else None
-        optimizer = make_optimizer(config, self.network)
-        student, optimizer = self.accelerator.prepare(self.network, optimizer)
+        optimizer = make_optimizer(config, self.emulator.denoiser)
+        student, schedule, optimizer = self.accelerator.prepare(
+            self.network, self.emulator.denoiser.schedule, optimizer
+        )
         return Phase(
             index=index,
             config=config,
@@ -167,7 +150,9 @@ class Trainer:
             batch_size=batch_size,
             validate_every=config.validate_every or self.config.validation.every,
             student=student,
+            schedule=schedule,
             target=target,
+            teacher=teacher,
             base=base,
             optimizer=optimizer,
         )
@@ -204,7 +189,8 @@ class Trainer:
         # the prepared student casts its own inputs; losses and features stay in float32
         loss = phase.objective.loss(self._context(phase, step, stream), batch)
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(phase.student.parameters(), config.gradient_clip)
+        weights = self.emulator.denoiser.parameters()
+        norm = self.accelerator.clip_grad_norm_(weights, config.gradient_clip)
         self._check_finite(phase, step, loss, norm, batch)
         phase.optimizer.step()
         phase.optimizer.zero_grad()
@@ -219,7 +205,8 @@ class Trainer:
         denoiser, diffusion = self.emulator.denoiser, self.config.diffusion
 
         def using(network: torch.nn.Module) -> Denoiser:
-            return Denoiser(network, denoiser.sigma_data, denoiser.boundary, denoiser.n_latent)
+            settings = (denoiser.sigma_data, denoiser.boundary, denoiser.n_latent)
+            return Denoiser(network, *settings, phase.schedule)
 
         device = self.accelerator.device
         return Step(
@@ -233,11 +220,12 @@ class Trainer:
             sampling_levels=self.config.sampling.levels,
             progress=step / phase.n_steps,
             generator=torch.Generator(device).manual_seed(stream),
+            teacher=phase.teacher,
         )
 
     def _update_averages(self, phase: Phase, step: int) -> None:
         decay = ema_decay(step, phase.config.ema_half_life * phase.n_steps)
-        lerp_weights(self.average.denoiser.network, self.network, decay)
+        lerp_weights(self.average.denoiser, self.emulator.denoiser, decay)
         if phase.target is not None:
             share = step / phase.n_steps
             lerp_weights(phase.target, self.network, phase.objective.target_decay(share))
@@ -247,10 +235,10 @@ class Trainer:
     ) -> None:
         if torch.isfinite(loss) and (norm is None or torch.isfinite(norm)):
             return
-        rows = ", ".join(str(int(row)) for row in batch.rows[:16])
+        rows = self.data.describe(batch.rows[:16])
         raise TrainingError(
             f"phase {phase.name}: the loss ({loss.item():.3g}) or its gradient is not finite at "
-            f"step {step}; training rows of the batch: {rows}. The last checkpoint is kept; lower "
+            f"step {step}; cutouts of the batch: {rows}. The last checkpoint is kept; lower "
             "training.phases.learning_rate or look at these cutouts"
         )
 
@@ -325,8 +313,12 @@ class Trainer:
     def _modules(self, phase: Phase) -> dict[str, torch.nn.Module]:
         """What changes while training, beside the optimiser."""
         modules = {"network": self.network, "average": self.average.denoiser.network}
-        more = {"target": phase.target, "base": phase.base}
-        return modules | {name: module for name, module in more.items() if module is not None}
+        more = {
+            "schedule": self.emulator.denoiser.schedule,
+            "average_schedule": self.average.denoiser.schedule,
+        }
+        found = {name: module for name, module in more.items() if module is not None}
+        return modules | phase.copies | found
 
     def _where(self, phase: Phase, step: int) -> dict[str, Any]:
         position = {"phase_index": phase.index, "step": step, "global_step": self.global_step}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from halo_cm.atomic import lock, write_json
 from halo_cm.config.differences import differences
+from halo_cm.config.sampling import SamplingConfig
 from halo_cm.data.cutouts import read_geometry
 from halo_cm.errors import CheckpointError
 from halo_cm.versions import file_sha256
@@ -69,6 +70,11 @@ class RunFolder:
         found = json.loads(self._facts.read_text())["config"]
         # a moved or copied file is the same data; versions before also wrote down its place
         found.get("data", {}).pop("path", None)
+        network = found.get("network", {})
+        network.setdefault("backbone", "unet")  # nor did they know another, nor latent channels
+        network.setdefault("latent_channels", 0)
+        # nor all ways of sampling: what they lacked has the defaults
+        found["sampling"] = SamplingConfig().model_dump(mode="json") | found.get("sampling", {})
         changes = differences(found, self._relevant())
         if changes:
             listed = "\n  ".join(changes)
@@ -109,11 +115,10 @@ class RunFolder:
         free = {**_FREE, "training": _FREE_IN_TRAINING}
         content = self.config.model_dump(mode="json", exclude=free)
         content["data"]["fingerprint"] = self.data_fingerprint()
-        start = self.config.training.start
-        # what was in the file counts, not its place; versions before had no such key
-        del content["training"]["start"]
-        if start is not None and start.is_file():
-            content["training"]["start"] = {"sha256": file_sha256(start)}
+        training = content["training"]  # versions before had no key `start`
+        _identify(training, "start")
+        for phase in training["phases"]:
+            _identify(phase["objective"], "teacher")
         return content
 
     def data_fingerprint(self) -> str:
@@ -121,3 +126,12 @@ class RunFolder:
         path = self.config.data.path
         own = read_geometry(path).provenance.get("fingerprint")
         return str(own) if own else file_sha256(path)
+
+
+def _identify(table: dict[str, Any], key: str) -> None:
+    """Put the sha256 of a model file in the place of its path: what is in it counts, not where."""
+    path = table.get(key)
+    if path is None:
+        table.pop(key, None)
+    elif isinstance(path, str) and Path(path).is_file():
+        table[key] = {"sha256": file_sha256(path)}

@@ -1,27 +1,32 @@
-"""Weights that a training starts from: another run's model of the same network and data."""
+"""Weights from outside a run: those that it starts from, and those of a teacher."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
 
 from halo_cm.config.differences import differences
+from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.diffusion.samplers import PLAIN
 from halo_cm.errors import CheckpointError
 from halo_cm.manager import load_emulator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from halo_cm.emulator import Emulator
+    from halo_cm.objectives.base import Objective
 
 #: Relative difference up to which statistics of the data are the same (rounding of their sums).
 _SAME = 1e-4
 
 
 def load_start(path: Path, emulator: Emulator) -> Emulator:
-    """Model of a file, checked against the one that is to be trained.
+    """Model of a file whose weights a training can start from.
 
     Parameters
     ----------
@@ -36,8 +41,44 @@ def load_start(path: Path, emulator: Emulator) -> Emulator:
         If the file is missing or damaged, or if channels, pixels, network, noise levels or the
         statistics of the data differ; the message lists the differences.
     """
+    return _load(path, emulator, ("network", "diffusion", "normalization"))
+
+
+def make_teacher(objective: Objective, emulator: Emulator, origin: Path | None) -> Denoiser | None:
+    """Frozen teacher of a phase, or None if its objective needs none.
+
+    A teacher is a plain denoiser, with the identity at level 0, whatever the student is.
+
+    Parameters
+    ----------
+    objective
+        With `uses_teacher`; its setting ``teacher`` may name a model file of any network.
+    emulator
+        With the weights that the phase starts from, which are the teacher if no file is named.
+    origin
+        File that these weights are still those of, if any.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, damaged, no plain denoiser or of other data.
+    """
+    if not objective.uses_teacher:
+        return None
+    path = getattr(objective, "teacher", None)
+    if path is not None:
+        denoiser = _load(path, emulator, ("diffusion", "normalization"), plain=True).denoiser
+    else:
+        if origin is not None:
+            _load(origin, emulator, (), plain=True)
+        own = emulator.denoiser
+        denoiser = Denoiser(copy.deepcopy(own.network), own.sigma_data, 0.0, own.n_latent)
+    return denoiser.to(emulator.device).requires_grad_(False).eval()
+
+
+def _load(path: Path, emulator: Emulator, parts: Sequence[str], *, plain: bool = False) -> Emulator:
+    """Model of a file with the channels, the statistics and these parts of the config alike."""
     found = load_emulator(path)
-    parts = ("network", "diffusion", "normalization")
     theirs, ours = (
         {
             **{part: getattr(e.config, part).model_dump(mode="json") for part in parts},
@@ -46,6 +87,9 @@ def load_start(path: Path, emulator: Emulator) -> Emulator:
         for e in (found, emulator)
     )
     changes = differences(theirs, ours)
+    if plain and found.sampler.name not in PLAIN:
+        kind = found.sampler.name
+        changes.append(f"a teacher must be a plain denoiser, there is a model sampled by {kind}")
     statistics = dict(emulator.normalization.named_buffers())
     for name, theirs_now in found.normalization.named_buffers():
         before, now = theirs_now.double(), statistics[name].double().cpu()
@@ -55,6 +99,6 @@ def load_start(path: Path, emulator: Emulator) -> Emulator:
         listed = "\n  ".join(changes)
         raise CheckpointError(
             f"{path} cannot be used here, it differs from this run:\n  {listed}\n"
-            "use the network and the data that it was trained with, or train another"
+            "use what it was trained with, or train another"
         )
     return found

@@ -100,3 +100,67 @@ def test_distillation_needs_a_phase_before_it(folder, tmp_path):
         ConfigLoader(path)
     path.write_text(head + phase.format("denoising") + phase.format(name))
     assert len(ConfigLoader(path).training.phases) == 2
+
+
+HEAD = 'name = "a"\n[data]\npath = "a.h5"\n'
+
+
+def written(tmp_path, *objectives, head=HEAD, more=""):
+    path = tmp_path / "a.toml"
+    phases = [f"[[training.phases]]\nobjective = {{ {o} }}\nsteps = 3\n" for o in objectives]
+    path.write_text(head + "".join(phases) + more)
+    return path
+
+
+DENOISING, ECT, CD = (f'name = "{name}"' for name in ("denoising", "ect", "cd"))
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        ([CD], r"phases.0.objective: 'cd' needs a phase before it, as its teacher, or a model"),
+        ([DENOISING, ECT, CD], r"phases.2.objective: 'cd' needs a plain denoiser as its teacher"),
+        ([CD, CD], r"phases.1.objective: 'cd' needs a plain denoiser as its teacher"),
+        (['name = "distributional"'], r"'distributional' needs latent noise: set network.latent"),
+    ],
+)
+def test_objectives_that_lack_something_where_they_stand(tmp_path, objectives, message):
+    with pytest.raises(ConfigError, match=message):
+        ConfigLoader(written(tmp_path, *objectives))
+
+
+def test_what_objectives_need_can_come_from_elsewhere(tmp_path):
+    file = 'teacher = "model.safetensors"'
+    ConfigLoader(written(tmp_path, f"{CD}, {file}"))
+    ConfigLoader(written(tmp_path, DENOISING, ECT, f"{CD}, {file}"))
+    ConfigLoader(written(tmp_path, CD, head=HEAD + '[training]\nstart = "model.safetensors"\n'))
+    # a reference hands on the weights before it
+    config = written(tmp_path, DENOISING, 'name = "regression"', CD)
+    text = config.read_text().replace('"regression" }\n', '"regression" }\nreference = true\n')
+    config.write_text(text)
+    assert ConfigLoader(config).training.phases[1].reference
+    latent = "[network]\nlatent_channels = 1\n"
+    ConfigLoader(written(tmp_path, 'name = "distributional"', more=latent))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "cd", "n_levels": 1}, "objective.n_levels = 1, expected"),
+        ({"name": "cd", "solver": "rk4"}, 'objective.solver = "rk4", expected'),
+        ({"name": "ict", "s0": 9, "s1": 3}, r"s1 \(3\) must not be below s0 \(9\)"),
+        ({"name": "ict", "distance": "l1"}, 'objective.distance = "l1", expected'),
+        ({"name": "energy_score", "n_members": 1}, "objective.n_members = 1, expected"),
+        ({"name": "distributional", "top_share": 2}, "objective.top_share = 2, expected"),
+        ({"name": "ect", "huber_scale": -1}, "objective.huber_scale = -1, expected"),
+    ],
+)
+def test_settings_out_of_their_range(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_objective(spec)
+
+
+def test_classes_that_objectives_share_are_no_objectives():
+    assert not {"base", "pairs", "fair_scores", "features"} & set(available_objectives())
+    with pytest.raises(ConfigError, match=r"pairs must define exactly one subclass .*found none"):
+        resolve_objective({"name": "pairs"})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from builders import make_config, make_cutouts
 
-from halo_cm.data.dataset import batch_rows, turn
+from halo_cm.data.dataset import TrainingData, batch_rows, turn
+from halo_cm.data.normalize import Normalization
 
 
 def test_every_epoch_shows_every_row_once():
@@ -41,3 +43,11 @@ def test_each_map_is_turned_by_its_own_symmetry():
     together = turn(x, turns)
     for i, k in enumerate(turns):
         assert torch.equal(together[i : i + 1], turn(x[i : i + 1], np.array([k])))
+
+
+def test_cutouts_are_named_by_their_halo():
+    cutouts = make_cutouts(n=12, split=2)
+    normalization = Normalization.fit(make_config().normalization, cutouts)
+    data = TrainingData(cutouts, normalization, torch.device("cpu"))
+    named = data.describe(torch.tensor([3, 11]))
+    assert named == "row 3 (box 2 halo 3 axis 0 draw 0), row 11 (box 2 halo 11 axis 0 draw 0)"

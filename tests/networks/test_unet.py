@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from halo_cm.config.network import NetworkConfig
+from halo_cm.config.network import UNetConfig
 from halo_cm.networks.blocks import patchify, unpatchify
-from halo_cm.networks.unet import UNet, centre_distance
+from halo_cm.networks.patch_network import centre_distance
+from halo_cm.networks.unet import UNet
 
-SMALL = NetworkConfig(patch_size=2, channels=(8, 16), embedding_dimension=16, head_channels=4)
+SMALL = UNetConfig(patch_size=2, channels=(8, 16), embedding_dimension=16, head_channels=4)
 
 
 def build(shape=SMALL, dims=2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import torch
 from gaussian_world import make_step
 
-from halo_cm.objectives.energy_score import EnergyScore, energy_score
+from halo_cm.objectives.energy_score import EnergyScore
+from halo_cm.objectives.fair_scores import energy_score
 from halo_cm.objectives.features import apertures, band_powers, patches, pixels
 from halo_cm.statistics.power import power_spectrum_2d
 
@@ -20,7 +22,48 @@ def test_crps_of_a_normal_ensemble():
     """For X, y ~ N(0, 1) the expected score is 1 / sqrt(pi)."""
     g = torch.Generator().manual_seed(0)
     a, b, y = (torch.randn(200_000, 1, 1, 1, generator=g) for _ in range(3))
-    assert energy_score(pixels, a, b, y).item() == pytest.approx(1 / math.sqrt(math.pi), rel=0.01)
+    assert energy_score(pixels, [a, b], y).item() == pytest.approx(1 / math.sqrt(math.pi), rel=0.01)
+
+
+@pytest.mark.parametrize("m", [3, 5])
+def test_any_number_of_members_estimates_the_same_score(m):
+    """And each pair of members has the score of two; they are averaged."""
+    g = torch.Generator().manual_seed(7)
+    members = list(torch.randn(m, 60_000, 1, 1, 1, generator=g))
+    y = torch.randn(60_000, 1, 1, 1, generator=g)
+    found = energy_score(pixels, members, y).item()
+    assert found == pytest.approx(1 / math.sqrt(math.pi), rel=0.02)
+    pairs = [energy_score(pixels, pair, y).item() for pair in combinations(members, 2)]
+    assert found == pytest.approx(np.mean(pairs), rel=1e-4)
+
+
+def test_two_members_have_the_score_of_the_formula_for_two():
+    g = torch.Generator().manual_seed(8)
+    a, b, y = (torch.randn(50, 2, 8, 8, generator=g) for _ in range(3))
+    f1, f2, f = (patches(1, 4)(x) for x in (a, b, y))
+
+    def norm(x):
+        return (x.square().sum(-1) + 1e-6).sqrt()
+
+    expected = (0.5 * (norm(f1 - f) + norm(f2 - f)) - 0.5 * norm(f1 - f2)).mean()
+    assert torch.equal(energy_score(patches(1, 4), [a, b], y), expected)
+
+
+def test_more_members_are_drawn_from_one_stacked_batch():
+    step = make_step(None, 0.002, torch.Generator().manual_seed(0))
+    shapes = []
+
+    def denoiser(noisy, sigma, condition, parameters):
+        shapes.append((noisy.shape[0], condition.shape[0], parameters.shape[0], len(sigma)))
+        return noisy
+
+    step = replace(step, denoiser=denoiser, frozen=denoiser)
+    x = torch.zeros(3, 1, 4, 4)
+    batch = SimpleNamespace(x_clean=x, condition=x, parameters=torch.zeros(3, 1))
+    members = EnergyScore(n_members=4, multistep_share=0).members(step, batch)
+    assert shapes == [(12, 12, 12, 12)]
+    assert len(members) == 4 and all(m.shape == x.shape for m in members)
+    assert len({float(m[0, 0, 0, 0]) for m in members}) == 4
 
 
 @pytest.mark.parametrize("width", [4, 16])
@@ -29,8 +72,8 @@ def test_the_true_spread_has_the_lowest_score(scale, width):
     g = torch.Generator().manual_seed(1)
     a, b, y = (torch.randn(1000, 1, 16, 16, generator=g) for _ in range(3))
     feature = patches(1, width)
-    best = energy_score(feature, a, b, y)
-    assert best < energy_score(feature, scale * a, scale * b, y)
+    best = energy_score(feature, [a, b], y)
+    assert best < energy_score(feature, [scale * a, scale * b], y)
 
 
 def test_patches_see_correlations_that_pixels_do_not():
@@ -38,9 +81,9 @@ def test_patches_see_correlations_that_pixels_do_not():
     g = torch.Generator().manual_seed(2)
     a, b, y = (torch.randn(4000, 1, 8, 8, generator=g) for _ in range(3))
     flat = [x.mean((-1, -2), keepdim=True).expand_as(x) * 8 for x in (a, b)]  # unit variance
-    right = energy_score(pixels, a, b, y).item()
-    assert energy_score(pixels, *flat, y).item() == pytest.approx(right, rel=0.02)
-    assert energy_score(patches(1, 8), *flat, y) > 1.03 * energy_score(patches(1, 8), a, b, y)
+    right = energy_score(pixels, [a, b], y).item()
+    assert energy_score(pixels, flat, y).item() == pytest.approx(right, rel=0.02)
+    assert energy_score(patches(1, 8), flat, y) > 1.03 * energy_score(patches(1, 8), [a, b], y)
 
 
 def test_band_powers_agree_with_the_statistics_package():

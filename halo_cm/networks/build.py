@@ -1,0 +1,32 @@
+"""From a section of the configuration to the network that it describes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from halo_cm.config.network import DiTConfig
+from halo_cm.networks.dit import DiT
+from halo_cm.networks.unet import UNet
+
+if TYPE_CHECKING:
+    from halo_cm.config.network import NetworkConfig
+    from halo_cm.networks.patch_network import PatchNetwork
+
+
+def build_network(
+    n_fields: int, n_condition: int, n_parameters: int, shape: NetworkConfig, dims: int = 2
+) -> PatchNetwork:
+    """Network with fresh weights.
+
+    Parameters
+    ----------
+    n_fields, n_condition, n_parameters
+        Channels of the fields and of the condition maps; conditioning numbers.
+    shape
+        Backbone and its settings.
+    dims
+        2 or 3 spatial dimensions.
+    """
+    if isinstance(shape, DiTConfig):
+        return DiT(n_fields, n_condition, n_parameters, shape, dims)
+    return UNet(n_fields, n_condition, n_parameters, shape, dims)

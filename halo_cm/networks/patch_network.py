@@ -1,0 +1,120 @@
+"""What the backbones share: patches go in, maps come out of a light head at full resolution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from halo_cm.networks.blocks import convolution, patchify, unpatchify, zero, zero_inputs
+from halo_cm.networks.embeddings import LevelEmbedding
+
+if TYPE_CHECKING:
+    from halo_cm.config.network import BackboneConfig
+
+
+class PatchNetwork(nn.Module, ABC):
+    """A network F of the denoiser that works on patches.
+
+    The noisy fields, the condition maps and the distance from the centre are folded into patches;
+    a backbone works on the patches; its output is unfolded and refined at full resolution beside
+    the input. Any size divisible by `stride` is accepted. The output starts at zero.
+
+    A subclass builds its backbone after this and calls `_add_head` at the end.
+
+    Parameters
+    ----------
+    n_fields, n_condition, n_parameters
+        Channels of the fields and of the condition maps; conditioning numbers.
+    shape
+        Section of the configuration.
+    dims
+        2 or 3 spatial dimensions.
+    width
+        Channels behind the stem.
+    kernel
+        Side of the convolutions that enter and leave the backbone [patches].
+    """
+
+    def __init__(
+        self,
+        n_fields: int,
+        n_condition: int,
+        n_parameters: int,
+        shape: BackboneConfig,
+        *,
+        dims: int,
+        width: int,
+        kernel: int,
+    ) -> None:
+        super().__init__()
+        self.dims, self.kernel = dims, kernel
+        self.patch_size, self.stride = shape.patch_size, shape.stride
+        self.n_fields, self.n_known = n_fields, n_fields + n_condition
+        self.n_latent = shape.latent_channels
+        # the last one is the distance from the centre
+        self.n_input = self.n_known + self.n_latent + 1
+        self.embedding = LevelEmbedding(n_parameters, shape.embedding_dimension)
+        self.stem = convolution(dims, self.n_input * self.patch_size**dims, width, kernel)
+
+    def _add_head(self, width: int, head_channels: int) -> None:
+        """Add what follows the backbone, which puts out ``width`` channels."""
+        folded = self.patch_size**self.dims
+        self.unfold = convolution(self.dims, width, head_channels * folded, self.kernel)
+        self.head = convolution(self.dims, head_channels + self.n_input, head_channels)
+        self.output = zero(convolution(self.dims, head_channels, self.n_fields))
+        # without effect until an objective draws latent noise and trains what enters
+        end, first = self.n_known + self.n_latent, head_channels + self.n_known
+        zero_inputs(self.stem, self.n_known * folded, end * folded)
+        zero_inputs(self.head, first, first + self.n_latent)
+
+    @abstractmethod
+    def backbone(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Map the patches (B, width, H / patch, W / patch), given the embedding (B, E)."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, condition: Tensor, parameters: Tensor) -> Tensor:
+        """Evaluate F.
+
+        Parameters
+        ----------
+        x
+            Scaled noisy fields, shape (B, n_fields, H, W).
+        c_noise
+            Noise label, shape (B,).
+        condition, parameters
+            Normalised maps (B, n_condition, H, W), behind them the channels of latent noise that
+            ``shape.latent_channels`` asks for, and numbers (B, n_parameters).
+
+        Raises
+        ------
+        ValueError
+            If a side of the maps is not divisible by the stride.
+        """
+        if any(side % self.stride for side in x.shape[2:]):
+            raise ValueError(
+                f"maps of {tuple(x.shape[2:])} pixels cannot be divided as this network does: "
+                f"every side must be a multiple of {self.stride}"
+            )
+        full = torch.cat([x, condition, centre_distance(x)], 1)
+        embedding = self.embedding(c_noise, parameters)
+        h = self.backbone(self.stem(patchify(full, self.patch_size)), embedding)
+        h = unpatchify(self.unfold(h), self.patch_size)
+        h = functional.silu(self.head(torch.cat([h, full], 1)))
+        return self.output(h)
+
+
+def centre_distance(like: Tensor) -> Tensor:
+    """Distance of each pixel from the centre in half-widths, shape (B, 1, ...).
+
+    Cutouts are centred on haloes; the eight symmetries of the square leave this map unchanged.
+    """
+    axes = [
+        (torch.arange(n, device=like.device, dtype=like.dtype) - (n - 1) / 2) * (2 / n)
+        for n in like.shape[2:]
+    ]
+    squares = [a.square() for a in torch.meshgrid(*axes, indexing="ij")]
+    distance = torch.stack(squares).sum(0).sqrt()
+    return distance.expand(len(like), 1, *distance.shape)

@@ -1,0 +1,106 @@
+"""What the generators trained on scores share: fair energy scores of several features of a field.
+
+With members x_1 ... x_m of the same condition and the truth y, for each feature vector f,
+
+    score = mean_i |f(x_i) - f(y)| - 1/2 mean_{i != j} |f(x_i) - f(x_j)|
+
+is an unbiased estimate of the energy score (Gneiting & Raftery 2007, section 4.3), proper for the
+joint distribution of f. Sums over features stay proper. Scores on patches of several scales:
+arXiv:2506.10868.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import reduce
+from itertools import combinations
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from halo_cm.objectives.base import Objective, Step
+from halo_cm.objectives.features import Feature, apertures, band_powers, patches, pixels, with_total
+
+if TYPE_CHECKING:
+    from halo_cm.data.normalize import Batch
+
+
+class ScoredObjective(Objective):
+    """Loss of samples against the truth; a weight of 0 switches a group of features off."""
+
+    sampler: ClassVar[str] = "consistency"
+
+    n_members: int = Field(2, ge=2, description="samples of each condition in the score")
+    pixel_weight: float = Field(1.0, ge=0, description="pixels, normalised and root-mass")
+    patch_weight: float = Field(1.0, ge=0, description="patches of several scales, likewise")
+    power_weight: float = Field(0.3, ge=0, description="log band powers, normalised and physical")
+    aperture_weight: float = Field(1.0, ge=0, description="log masses in centred apertures")
+    patch_scales: tuple[tuple[int, int], ...] = Field(
+        ((1, 4), (1, 8), (2, 8), (4, 8)),
+        description="(coarsening, width in coarse pixels) of the patches",
+    )
+    physical: bool = Field(True, description="score physical fields beside the normalised ones")
+
+    @abstractmethod
+    def members(self, step: Step, batch: Batch) -> Sequence[Tensor]:
+        """Samples of each condition that are fair to compare, `n_members` of (B, C, H, W)."""
+
+    def loss(self, step: Step, batch: Batch) -> Tensor:
+        """Sum of the weighted energy scores; the batch holds one truth for all members."""
+        members = self.members(step, batch)
+        total = batch.x_clean.new_zeros(())
+        for weight, feature in self._normalised_features(batch.x_clean.shape[-1]):
+            total = total + weight * energy_score(feature, members, batch.x_clean)
+        if not self.physical:
+            return total
+        decode = step.normalization.decode
+        members = [decode(x, batch.raw_condition, batch.raw_parameters) for x in members]
+        for weight, feature in self._physical_features(step):
+            total = total + weight * energy_score(feature, members, batch.target)
+        return total
+
+    def _normalised_features(self, side: int) -> list[tuple[float, Feature]]:
+        features = [(self.pixel_weight, pixels), (self.power_weight, band_powers(contrast=False))]
+        features += [
+            (self.patch_weight, patches(coarsen, width))
+            for coarsen, width in self.patch_scales
+            if coarsen * width <= side
+        ]
+        return [f for f in features if f[0] > 0]
+
+    def _physical_features(self, step: Step) -> list[tuple[float, Feature]]:
+        roots, powers, masses = step.normalization.roots, band_powers(contrast=True), apertures
+        features: list[tuple[float, Feature]] = [
+            (self.pixel_weight, lambda m: pixels(roots(m))),
+            (self.patch_weight, lambda m: patches(1, 8)(roots(m))),
+            (self.power_weight, lambda m: powers(with_total(m))),
+            (self.aperture_weight, lambda m: masses(with_total(m))),
+        ]
+        return [f for f in features if f[0] > 0]
+
+
+def energy_score(feature: Feature, members: Sequence[Tensor], truth: Tensor) -> Tensor:
+    """Fair energy score of two or more members, averaged over samples and feature vectors.
+
+    Parameters
+    ----------
+    feature
+        Maps (B, C, H, W) to vectors (..., n); the norm is taken over the last axis.
+    members
+        Fields of shape (B, C, H, W).
+    truth
+        Likewise.
+    """
+    found, y = [feature(x) for x in members], feature(truth)
+    m = len(found)
+    error = reduce(torch.add, [_norm(f - y) for f in found]) / m
+    spread = reduce(torch.add, [_norm(a - b) for a, b in combinations(found, 2)]) / (m * (m - 1))
+    return (error - spread).mean()
+
+
+def _norm(difference: Tensor) -> Tensor:
+    # the floor keeps the gradient finite where two members agree, as in empty pixels
+    return (difference.square().sum(-1) + 1e-6).sqrt()
