@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from halo_cm.config.loader import ConfigLoader
     from halo_cm.data.cutouts import read_cutouts
-    from halo_cm.manager import ModelManager
+    from halo_cm.manager import ModelManager, load_pretrained
     from halo_cm.sampling import sample
     from halo_cm.universe.simulate import simulate
     from halo_cm.verbosity import set_verbosity
@@ -23,6 +23,7 @@ __all__ = [
     "ConfigLoader",
     "ModelManager",
     "__version__",
+    "load_pretrained",
     "read_cutouts",
     "sample",
     "set_verbosity",
@@ -32,6 +33,7 @@ __all__ = [
 _HOMES = {
     "ConfigLoader": "halo_cm.config.loader",
     "ModelManager": "halo_cm.manager",
+    "load_pretrained": "halo_cm.manager",
     "read_cutouts": "halo_cm.data.cutouts",
     "sample": "halo_cm.sampling",
     "set_verbosity": "halo_cm.verbosity",

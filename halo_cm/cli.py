@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from halo_cm.cli_benchmark import CompareTask
 from halo_cm.cli_simulate import UniverseOptions, UniverseTask
 from halo_cm.cli_support import ChoiceOptions, ConfigOptions, ModelOptions, WorkOptions, command
 from halo_cm.errors import ConfigError, OutputError
@@ -15,7 +16,6 @@ from halo_cm.verbosity import set_verbosity
 
 if TYPE_CHECKING:
     from halo_cm.benchmark import Summary
-    from halo_cm.config.schema import Config
 
 app = typer.Typer(
     name="halo-cm",
@@ -95,18 +95,22 @@ def train(
     config = options.load()
     from halo_cm import pipeline
 
-    _show(pipeline.run(config, resume=resume), config)
+    _show(pipeline.run(config, resume=resume), config.run_folder / "report")
 
 
 @app.command()
 @command("an earlier report is unchanged; the same command starts again")
-def benchmark(options: ConfigOptions) -> None:
-    """Compare a trained model with the truth on boxes that training never saw."""
+def benchmark(options: ConfigOptions, task: CompareTask) -> None:
+    """Compare trained models with the truth on boxes that training never saw."""
+    if task.models is not None:
+        _show(*task.run(options))
+        return
+    task.refuse_alone()
     config = options.load()
     from halo_cm import pipeline
     from halo_cm.training.run_folder import RunFolder
 
-    _show(pipeline.benchmark_run(config, RunFolder(config)), config)
+    _show(pipeline.benchmark_run(config, RunFolder(config)), config.run_folder / "report")
 
 
 @app.command()
@@ -249,13 +253,13 @@ def _describe_store(path: Path) -> str:
         return f"generated haloes {path}\n{dataset}"
 
 
-def _show(summary: Summary, config: Config) -> None:
+def _show(summary: Summary, report: Path) -> None:
     from rich.console import Console
 
     from halo_cm.report import rich_table
 
     Console().print(rich_table(summary))
-    typer.echo(f"report: {config.run_folder / 'report'}")
+    typer.echo(f"report: {report}")
 
 
 if __name__ == "__main__":

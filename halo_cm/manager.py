@@ -13,17 +13,18 @@ from halo_cm.containers import Geometry
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.data.normalize import Normalization
 from halo_cm.emulator import Emulator
-from halo_cm.errors import CheckpointError
-from halo_cm.training.checkpoint import read_tensors, write_tensors
+from halo_cm.errors import CheckpointError, ConfigError
+from halo_cm.pretrained import pretrained_models, pretrained_path
+from halo_cm.training.checkpoint import MODEL_KIND, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from halo_cm.config.schema import Config
     from halo_cm.containers import Cutouts
 
 logger = logging.getLogger(__name__)
-_KIND = "emulator"
 
 
 class ModelManager:
@@ -47,17 +48,23 @@ class ModelManager:
         data, model
             All cutouts of ``config.data.path`` (or None), and the model of
             ``<config.output>/<config.name>/model.safetensors`` in evaluation mode, sampled as
-            ``config.sampling`` says.
+            ``config.sampling`` says. Where nothing was trained, the model of this name that comes
+            with the package, sampled at its own levels; the log says so.
 
         Raises
         ------
         CheckpointError
-            If the model has not been trained, or its file is damaged.
+            If the model has not been trained and none of its name comes with the package, or if
+            its file is damaged.
         DataError
             If the data cannot be read.
         """
-        model = ModelManager.load(config.run_folder / "model.safetensors")
-        model.use_sampling(config.sampling)
+        path = config.run_folder / "model.safetensors"
+        if path.is_file() or config.name not in pretrained_models():
+            model = ModelManager.load(path)
+            model.use_sampling(config.sampling)
+        else:
+            model = _shipped_instead(config, path)
         return (None if skip_data_loading else read_cutouts(config.data.path)), model
 
     @staticmethod
@@ -77,34 +84,76 @@ class ModelManager:
         save_emulator(emulator, path, {})
 
 
+def _shipped_instead(config: Config, path: Path) -> Emulator:
+    """The model of the config's name that comes with the package."""
+    model = load_pretrained(config.name)
+    n_pixels, width = model.geometry.n_pixels, model.geometry.field_of_view
+    logger.warning(
+        "%s does not exist: using the pretrained model %r of the package, for maps of %d pixels "
+        "and %g Mpc/h; train your own with `python train_unified.py --model %s`",
+        *(path, config.name, n_pixels, width, config.name),
+    )
+    n_steps = config.sampling.n_sampling_steps
+    model.use_sampling(model.config.sampling.model_copy(update={"n_sampling_steps": n_steps}))
+    return model
+
+
+def load_pretrained(name: str = "consistency") -> Emulator:
+    """Model that comes with the package, on the CPU, in evaluation mode.
+
+    It was trained on the embedded universe; docs/models.md says how, for what it is meant, and how
+    good it is. Needs no data and no training.
+
+    Parameters
+    ----------
+    name
+        One of `pretrained_models`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such model.
+
+    Examples
+    --------
+    >>> from halo_cm import load_pretrained
+    >>> load_pretrained("consistency").geometry.n_pixels
+    64
+    """
+    return load_emulator(pretrained_path(name))
+
+
 def save_emulator(
     emulator: Emulator, path: str | os.PathLike[str], training: dict[str, Any]
 ) -> None:
     """Write an emulator with facts about its training (phase, step, score)."""
     facts = {
-        "sampler": emulator.sampler,
+        "sampler": emulator.sampler.name,
+        "sampler_settings": emulator.sampler.settings,
         "uses_latent": emulator.uses_latent,
         "config": emulator.config.model_dump(mode="json"),
         "geometry": asdict(emulator.geometry),
         "training": training,
     }
-    write_tensors(path, _KIND, emulator.state_dict(), facts)
+    write_tensors(path, MODEL_KIND, emulator.state_dict(), facts)
 
 
 def load_emulator(path: str | os.PathLike[str]) -> Emulator:
     """Read what `save_emulator` wrote; raises as `ModelManager.load`."""
     from halo_cm.config.schema import Config
 
-    facts, tensors = read_tensors(path, _KIND)
+    facts, tensors = read_tensors(path, MODEL_KIND)
     try:
         geometry = dict(facts["geometry"])
         for name in ("scales", "parameter_names", "channels"):
             geometry[name] = tuple(geometry[name])
         config = Config.model_validate_json(json.dumps(facts["config"]))
         normalization = Normalization(config.normalization, Geometry(**geometry))
-        latent = facts.get("uses_latent", False)  # versions before had none
-        emulator = Emulator(config, normalization, facts["sampler"], uses_latent=latent)
-    except (KeyError, TypeError, ValidationError) as error:
+        emulator = Emulator(config, normalization, "consistency")
+        # versions before had neither settings nor latent noise
+        settings, latent = facts.get("sampler_settings", {}), facts.get("uses_latent", False)
+        emulator.use_sampler(facts["sampler"], settings, uses_latent=latent)
+    except (ConfigError, KeyError, TypeError, ValidationError) as error:
         raise CheckpointError(
             f"{path} describes a model that this version of halo_cm does not know ({error}); it "
             f"was written by version {facts['versions']['halo_cm']}: use that one, or train again"

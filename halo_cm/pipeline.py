@@ -19,13 +19,13 @@ from halo_cm.benchmark import (
     spread_over_haloes,
     stellar_fraction,
 )
+from halo_cm.compare import load_on_device, model_row, second_draws
 from halo_cm.data.cutouts import read_cutouts, read_geometry
 from halo_cm.data.ranges import already_warned
-from halo_cm.data.splits import check_splits, has_realization
+from halo_cm.data.splits import check_splits
 from halo_cm.errors import DataError
-from halo_cm.manager import ModelManager
 from halo_cm.report import FIGURES, write_report
-from halo_cm.sampling import DEVICE_BATCH, sample
+from halo_cm.sampling import DEVICE_BATCH
 from halo_cm.statistics import STATISTICS_VERSION
 from halo_cm.training.launch import refuse_foreign_launcher
 from halo_cm.training.run import train
@@ -116,9 +116,9 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     test = read_cutouts(path, "test", 0)
     # the same haloes for models of any seed, so that they can be compared
     chosen = spread_over_haloes(test, settings.n_cutouts, seed=0)
-    model = _load(folder.model)
+    model = load_on_device(folder.model)
     model.use_sampling(config.sampling)
-    rows = [_model_row(config.name, model, n) for n in _step_counts(config, model)]
+    rows = [model_row(config.name, model, n) for n in _step_counts(config, model)]
     rows += _denoiser_rows(config, folder) + _posterior_mean_rows(config, folder)
     rows.append(copied_input(stellar_fraction(read_cutouts(path, "train"))))
     inputs_of_all = (torch.as_tensor(chosen.condition), torch.as_tensor(chosen.parameters))
@@ -127,7 +127,7 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
         benchmark = evaluate(
             rows,
             chosen,
-            _second_draws(path, chosen),
+            second_draws(path, chosen),
             members=settings.n_members,
             seed=config.seed,
             settings=Settings(),
@@ -135,20 +135,6 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
         )
     write_report(folder.report, benchmark, shown=rows[0].label, training_log=folder.log)
     return benchmark.summary
-
-
-def _second_draws(path: Path, cutouts: Cutouts) -> Cutouts | None:
-    """Independent draws of the truth, if the file has one for every cutout."""
-    drawn = read_cutouts(path, "test", 1) if has_realization(path, "test", 1) else None
-    if drawn is None or not _identities(cutouts) <= _identities(drawn):
-        logger.info("%s holds no second draws of the truth: no floor truth against truth", path)
-        return None
-    return drawn
-
-
-def _identities(cutouts: Cutouts) -> set[tuple[int, ...]]:
-    columns = (cutouts.box, cutouts.halo, cutouts.axis, cutouts.draw)
-    return set(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _inputs(config: Config, folder: RunFolder) -> dict[str, Any]:
@@ -175,16 +161,7 @@ def _earlier_summary(folder: RunFolder, inputs: dict[str, Any]) -> Summary | Non
 
 
 def _step_counts(config: Config, model: Emulator) -> tuple[int, ...]:
-    return config.benchmark.steps if model.sampler == "consistency" else (model.default_steps,)
-
-
-def _model_row(name: str, model: Emulator, n_steps: int, members: int | None = None) -> Row:
-    def generate(cutouts: Cutouts, n_members: int, seed: int) -> FloatArray:
-        return sample(
-            model, cutouts.condition, n_members, n_steps, parameters=cutouts.parameters, seed=seed
-        )
-
-    return Row(name, n_steps, model.nfe(n_steps), generate, members=members)
+    return config.benchmark.steps if model.sampler.name == "consistency" else (model.default_steps,)
 
 
 def _denoiser_rows(config: Config, folder: RunFolder) -> list[Row]:
@@ -195,8 +172,8 @@ def _denoiser_rows(config: Config, folder: RunFolder) -> list[Row]:
         return []
     if phase == len(config.training.phases) - 1:
         return []  # the run's model is this denoiser
-    model = _load(folder.phase_model(phase, "denoising"))
-    return [_model_row(DENOISER, model, model.default_steps, members=2)]
+    model = load_on_device(folder.phase_model(phase, "denoising"))
+    return [model_row(DENOISER, model, model.default_steps, members=2)]
 
 
 def _posterior_mean_rows(config: Config, folder: RunFolder) -> list[Row]:
@@ -204,7 +181,7 @@ def _posterior_mean_rows(config: Config, folder: RunFolder) -> list[Row]:
         phase = _last_phase(config, objective)
         if phase is None:
             continue
-        generate = _posterior_mean(_load(folder.phase_model(phase, objective)))
+        generate = _posterior_mean(load_on_device(folder.phase_model(phase, objective)))
         return [Row(POSTERIOR_MEAN, None, _MEAN_OVER, generate, "floor", "deterministic")]
     logger.info("no regression and no denoising phase: the report has no posterior mean")
     return []
@@ -213,11 +190,6 @@ def _posterior_mean_rows(config: Config, folder: RunFolder) -> list[Row]:
 def _last_phase(config: Config, objective: str) -> int | None:
     names = [phase.objective["name"] for phase in config.training.phases]
     return len(names) - 1 - names[::-1].index(objective) if objective in names else None
-
-
-def _load(path: Path) -> Emulator:
-    """Model on the GPU if there is one."""
-    return ModelManager.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _posterior_mean(model: Emulator) -> Generate:

@@ -26,12 +26,13 @@ LAYERS = (
     ("emulator",),
     ("sampling",),
     ("objectives",),
-    ("training", "manager"),
+    ("training", "manager", "pretrained"),
     ("generation", "generate"),
     ("benchmark",),
     ("report",),
+    ("compare",),
     ("pipeline",),
-    ("cli_support", "cli_simulate", "cli", "__main__"),
+    ("cli_support", "cli_simulate", "cli_benchmark", "cli", "__main__"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from halo_cm.benchmark.rows import Scoring
 from halo_cm.benchmark.selection import halo_labels
-from halo_cm.containers import Cutouts, FloatArray, Geometry
+from halo_cm.containers import Cutouts, FloatArray, Geometry, IntArray
 from halo_cm.errors import DataError
 from halo_cm.statistics import (
     PIXEL_MASS,
@@ -24,6 +24,10 @@ from halo_cm.statistics import (
     power_spectrum_2d,
 )
 
+#: Draws of the truth that pixels are scored against, whose scores average over many pixels; and
+#: most fields of a halo that a classifier sees.
+_FEW_TRUTHS = 8
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -32,11 +36,15 @@ class Truth:
     Attributes
     ----------
     fields
-        Mass per pixel [Msun/h], shape (N, C, H, W).
+        Mass per pixel [Msun/h] of D draws of the truth, shape (N, D, C, H, W); D = 1 for a real
+        simulation.
     spectrum
-        P(k) of each field, apodised, power of shape (N, C, K).
+        P(k), apodised, averaged over the draws; power of shape (N, C, K).
     mass, occupied
-        Mass of each field [Msun/h] (N, C), and occupied fraction of star pixels (N,).
+        Mass of a field [Msun/h] (N, C), and occupied fraction of star pixels (N,), likewise.
+    features, context, halo
+        What a classifier sees of the first fields, shape (N, D', C, F), and of their conditions,
+        (N, X); and the label of the halo of each, (N,).
     weights
         Bootstrap resamples of the haloes, shape (B, N): projections and draws of one halo are
         drawn together.
@@ -48,29 +56,39 @@ class Truth:
     spectrum: PowerSpectrum
     mass: FloatArray
     occupied: FloatArray
+    features: FloatArray
+    context: FloatArray
+    halo: IntArray
     weights: FloatArray
     n_haloes: int
     channels: tuple[str, ...]
 
     @classmethod
-    def of(cls, cutouts: Cutouts, n_resamples: int, seed: int) -> Truth:
-        """Statistics of the targets of ``cutouts``.
+    def of(
+        cls, cutouts: Cutouts, n_resamples: int, seed: int, draws: FloatArray | None = None
+    ) -> Truth:
+        """Statistics of the targets of ``cutouts``, or of ``draws`` (N, D, C, H, W) in their place.
 
         Raises
         ------
         DataError
             If there are no targets, or fewer than two haloes.
         """
-        geometry, target = cutouts.geometry, cutouts.target
-        if target is None:
+        geometry = cutouts.geometry
+        if draws is None and cutouts.target is None:
             raise DataError("the benchmark needs cutouts with a target: the truth to compare with")
+        target = cutouts.target[:, None] if draws is None else draws  # type: ignore[index]
+        spectrum = power_spectrum_2d(target, geometry.field_of_view, window="hann", empty="zero")
         halo = halo_labels(cutouts)
-        width, star = geometry.field_of_view, geometry.channels.index("star")
+        star = geometry.channels.index("star")
         return cls(
             fields=target,
-            spectrum=power_spectrum_2d(target, width, window="hann", empty="zero"),
-            mass=target.sum((-2, -1), dtype=np.float64),
-            occupied=occupied_fraction(target[:, star]),
+            spectrum=replace(spectrum, power=spectrum.power.mean(1)),
+            mass=target.sum((-2, -1), dtype=np.float64).mean(1),
+            occupied=occupied_fraction(target[:, :, star]).mean(1),
+            features=field_features(target[:, :_FEW_TRUTHS], geometry.field_of_view),
+            context=_context(cutouts),
+            halo=halo,
             weights=bootstrap_weights(halo, n_resamples, seed),
             n_haloes=int(halo.max()) + 1,
             channels=geometry.channels,
@@ -96,6 +114,8 @@ class SampleStatistics:
         Occupied fraction of star pixels, shape (N,).
     crps_log_mass, crps_features
         Scores [dex], shapes (N, C) and (N, C, F).
+    features
+        What a classifier sees of the first samples, shape (N, R', C, F).
     empty
         Number of samples without any mass, shape (N, C).
     """
@@ -106,6 +126,7 @@ class SampleStatistics:
     occupied: FloatArray
     crps_log_mass: FloatArray
     crps_features: FloatArray
+    features: FloatArray
     empty: FloatArray
 
     @classmethod
@@ -121,33 +142,49 @@ class SampleStatistics:
 def measure(
     samples: FloatArray, truth: FloatArray, geometry: Geometry, scoring: Scoring
 ) -> SampleStatistics:
-    """Statistics of samples (N, R, C, H, W) beside their truth (N, C, H, W), both [Msun/h]."""
+    """Statistics of samples (N, R, C, H, W) beside D truths (N, D, C, H, W), both [Msun/h]."""
     width, star = geometry.field_of_view, geometry.channels.index("star")
     power = power_spectrum_2d(samples, width, window="hann", empty="zero").power
-    cross = cross_power_spectrum_2d(samples, truth[:, None], width, window="hann", empty="zero")
+    few = truth[:, :_FEW_TRUTHS]
+    # members beside the truths that they are paired with, over and over
+    pairs = np.resize(np.arange(few.shape[1]), samples.shape[1])
+    cross = cross_power_spectrum_2d(samples, few[:, pairs], width, window="hann", empty="zero")
     mass = samples.sum((-2, -1), dtype=np.float64)
     # one channel at a time: the logarithms of all pixels are the largest arrays of a benchmark
     pixel_scores = [
         _score(
             log_mass(samples[:, :, i], PIXEL_MASS[name]),
-            log_mass(truth[:, i], PIXEL_MASS[name]),
+            log_mass(few[:, :, i], PIXEL_MASS[name]),
             scoring,
         ).mean((-2, -1))
         for i, name in enumerate(geometry.channels)
     ]
+    features = field_features(samples, width)
     return SampleStatistics(
         power=power.mean(1),
         cross_power=cross.power.mean(1),
         mass=mass.mean(1),
         occupied=occupied_fraction(samples[:, :, star]).mean(1),
         crps_log_mass=np.stack(pixel_scores, axis=-1),
-        crps_features=_score(field_features(samples, width), field_features(truth, width), scoring),
+        crps_features=_score(features, field_features(truth, width), scoring),
+        features=features[:, :_FEW_TRUTHS],
         empty=(mass == 0).sum(1),
     )
 
 
+def _context(cutouts: Cutouts) -> FloatArray:
+    """Parameters, and log mass of the middle and of the whole of the first map: (N, X)."""
+    dmo, n = cutouts.condition[:, 0], cutouts.condition.shape[-1]
+    middle = dmo[:, 3 * n // 8 : 5 * n // 8, 3 * n // 8 : 5 * n // 8]
+    masses = np.stack([part.sum((-2, -1), dtype=np.float64) for part in (middle, dmo)], axis=-1)
+    return np.concatenate([cutouts.parameters, np.log10(masses + 1)], axis=1)
+
+
 def _score(ensemble: FloatArray, truth: FloatArray, scoring: Scoring) -> FloatArray:
+    """Score of (N, R, ...) against D truths (N, D, ...), averaged over these: (N, ...)."""
     if scoring == "ensemble":
-        return crps_fair(ensemble, truth)
-    error: FloatArray = np.abs(ensemble[:, 0] - truth)
+        n_truths = truth.shape[1]
+        total = sum(crps_fair(ensemble, truth[:, i]) for i in range(n_truths))
+        return np.asarray(total / n_truths)
+    error: FloatArray = np.abs(ensemble[:, :1] - truth).mean(1)
     return error if scoring == "deterministic" else error / 2

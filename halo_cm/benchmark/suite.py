@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from halo_cm.benchmark.floors import truth_vs_truth
+from halo_cm.benchmark.exact_draws import ExactDraws
+from halo_cm.benchmark.floors import TRUTH_VS_TRUTH, truth_vs_truth
 from halo_cm.benchmark.measure import SampleStatistics, Truth, measure
 from halo_cm.benchmark.rows import Row
 from halo_cm.benchmark.selection import spread_over_masses
@@ -80,7 +81,7 @@ class Benchmark:
 def evaluate(
     rows: Sequence[Row],
     cutouts: Cutouts,
-    redraw: Cutouts | None,
+    redraw: Cutouts | ExactDraws | None,
     *,
     members: int = 8,
     seed: int = 0,
@@ -96,8 +97,10 @@ def evaluate(
     cutouts
         Haloes that no model was trained on, with their truth.
     redraw
-        Independent draws of the truth at these haloes and parameters (and perhaps at others); None
-        if there are none, as for a real simulation: truth against truth is then left out.
+        Independent draws of the truth at these haloes and parameters (and perhaps at others); or
+        many exact draws of each halo, half of which then are the truth in place of the targets of
+        ``cutouts``, and the others its floor; None if there are none, as for a real simulation:
+        truth against truth is then left out.
     members
         Samples for each halo, at least 2.
     seed
@@ -112,23 +115,28 @@ def evaluate(
         are unphysical or of the wrong shape.
     """
     settings = settings or Settings()
-    if redraw is not None:
+    draws = None
+    if isinstance(redraw, ExactDraws):
+        draws, rows = redraw.first_half(cutouts), (redraw.row(), *rows)
+    elif redraw is not None:
         rows = (truth_vs_truth(cutouts, redraw), *rows)
     labels = [row.label for row in rows]
     if len(set(labels)) < len(labels):
         raise DataError(f"rows of a benchmark need different names, found {', '.join(labels)}")
-    runner = _Runner(cutouts, members, seed, settings)
+    runner = _Runner(cutouts, members, seed, settings, draws)
     truth, gallery = runner.truth, _Gallery(cutouts, settings)
     oracle: SampleStatistics | None = None
     results: list[tuple[Row, RowSummary]] = []
     with progress("benchmark", len(rows) * len(runner.parts)) as task:
         for row in rows:
             statistics = runner.run(row, gallery, task)
-            if row.scoring == "exact_draw":
+            if row.name == TRUTH_VS_TRUTH:
                 oracle = statistics
             seconds = runner.seconds_per_halo(row)
             n_members = row.n_members(members)
-            results.append((row, summarise(row, statistics, truth, oracle, n_members, seconds)))
+            results.append(
+                (row, summarise(row, statistics, truth, oracle, n_members, seconds, seed))
+            )
     return Benchmark(_assemble(runner, results, provenance or {}), gallery.finished())
 
 
@@ -166,9 +174,16 @@ def _describe(settings: Settings, members: int) -> dict[str, Any]:
 class _Runner:
     """Generates the fields of a row part by part, and measures them."""
 
-    def __init__(self, cutouts: Cutouts, members: int, seed: int, settings: Settings) -> None:
+    def __init__(
+        self,
+        cutouts: Cutouts,
+        members: int,
+        seed: int,
+        settings: Settings,
+        draws: FloatArray | None,
+    ) -> None:
         self.cutouts, self.members, self.seed, self.settings = cutouts, members, seed, settings
-        self.truth = Truth.of(cutouts, settings.n_resamples, seed)
+        self.truth = Truth.of(cutouts, settings.n_resamples, seed, draws)
         step = settings.fields_at_once
         self.parts = [slice(i, min(i + step, len(cutouts))) for i in range(0, len(cutouts), step)]
 
@@ -188,7 +203,7 @@ class _Runner:
 
     def seconds_per_halo(self, row: Row) -> float | None:
         """Median time to generate one field of a fixed batch, after a warm-up."""
-        if row.scoring == "exact_draw":
+        if row.name == TRUTH_VS_TRUTH:
             return None
         batch = self.cutouts.select(slice(0, self.settings.timing_fields))
         row.generate(batch, 1, self.seed)

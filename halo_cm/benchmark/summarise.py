@@ -7,10 +7,12 @@ import numpy as np
 from halo_cm.benchmark.measure import SampleStatistics, Truth
 from halo_cm.benchmark.rows import Row
 from halo_cm.benchmark.summary import ByChannel, Curves, RowSummary
-from halo_cm.containers import FloatArray
+from halo_cm.containers import FloatArray, IntArray
 from halo_cm.errors import DataError
 from halo_cm.statistics import (
     FEATURES,
+    TwoSampleTest,
+    classifier_two_sample_test,
     cross_correlation,
     power_ratio,
     power_ratio_error,
@@ -19,6 +21,8 @@ from halo_cm.statistics import (
 
 #: Ranges of the power ratio error, as fractions of the Nyquist wavenumber.
 _RANGES = {"one_half_nyquist": 0.5, "nyquist": 1.0}
+#: Folds of the classifier, by halo.
+_FOLDS = 5
 
 
 def summarise(
@@ -28,6 +32,7 @@ def summarise(
     oracle: SampleStatistics | None,
     members: int,
     seconds_per_halo: float | None,
+    seed: int = 0,
 ) -> RowSummary:
     """Average the statistics of a row over haloes, with bootstrap errors.
 
@@ -41,6 +46,8 @@ def summarise(
         Statistics of exact draws, to scale the scores; None if there are none.
     members, seconds_per_halo
         Samples of each halo, and the time that one took.
+    seed
+        Of the classifier's folds.
     """
     channels = truth.channels
     # statistics are already averaged over members: one "sample" is left
@@ -51,6 +58,7 @@ def summarise(
     }
     mass = ratio_of_means(statistics.mass, truth.mass, truth.weights)
     features = statistics.crps_features.mean(0)
+    test = _two_sample_test(statistics, truth, seed)
     return RowSummary(
         name=row.name,
         n_sampling_steps=row.n_sampling_steps,
@@ -72,9 +80,36 @@ def summarise(
             for name, values in zip(channels, features, strict=True)
         },
         crps_over_oracle=None if oracle is None else _over_oracle(channels, statistics, oracle),
+        two_sample_auc=None if test is None else test.auc,
+        two_sample_auc_uncertainty=None if test is None else test.error,
         empty_maps={
             name: int(n) for name, n in zip(channels, statistics.empty.sum(0), strict=True)
         },
+    )
+
+
+def _two_sample_test(statistics: SampleStatistics, truth: Truth, seed: int) -> TwoSampleTest | None:
+    """Classifier of samples and truth on features and condition; None for too few haloes."""
+    if truth.n_haloes < _FOLDS:
+        return None
+
+    def table(features: FloatArray) -> tuple[FloatArray, IntArray]:
+        n_fields, n_each = features.shape[:2]
+        rows = features.reshape(n_fields * n_each, -1)
+        context = np.repeat(truth.context, n_each, axis=0)
+        return np.concatenate([rows, context], axis=1), np.repeat(truth.halo, n_each)
+
+    # as many of one kind as of the other
+    n_each = min(statistics.features.shape[1], truth.features.shape[1])
+    generated, halo_generated = table(statistics.features[:, :n_each])
+    true, halo_truth = table(truth.features[:, :n_each])
+    return classifier_two_sample_test(
+        generated,
+        true,
+        halo_generated=halo_generated,
+        halo_truth=halo_truth,
+        seed=seed,
+        n_folds=_FOLDS,
     )
 
 

@@ -17,7 +17,7 @@ from halo_cm.benchmark.rows import row_label
 from halo_cm.errors import DataError
 
 #: Raised by one whenever a key changes its name or meaning.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 ByChannel = dict[str, float]
 Curves = dict[str, list[float]]
@@ -59,6 +59,10 @@ class RowSummary:
         ByChannel}`` (features: mean of the ratios); None if no second draw of the truth is known.
     empty_maps
         Number of samples without any mass, by channel: their power counts as zero.
+    two_sample_auc
+        Area under the ROC curve of a classifier that tells samples from truth by the features, the
+        parameters and masses of the condition, cross-validated over haloes: 0.5 if it cannot; None
+        for fewer than five haloes.
     """
 
     name: str
@@ -79,6 +83,8 @@ class RowSummary:
     crps_features: dict[str, ByChannel]
     crps_over_oracle: dict[str, ByChannel] | None
     empty_maps: dict[str, int]
+    two_sample_auc: float | None = None
+    two_sample_auc_uncertainty: float | None = None
 
     @property
     def label(self) -> str:

@@ -10,6 +10,9 @@ from halo_cm.benchmark import TRUTH_VS_TRUTH, RowSummary, Summary
 #: Shown where a figure does not exist.
 _NONE = "-"
 
+#: Columns that fit into a terminal of 80 characters; the classifier's stands in Markdown alone.
+_TERMINAL_COLUMNS = 9
+
 #: A cell holds one text, or one for each channel.
 Cell = str | list[str]
 
@@ -28,6 +31,7 @@ def table_cells(summary: Summary) -> tuple[list[str], list[list[Cell]]]:
         f"CRPS\npixels\n{unit}",
         f"CRPS\nfeatures\n{unit}",
         "star\npixels",
+        "AUC",
     ]
     return headings, [_cells(row, over_oracle) for row in _ordered(summary)]
 
@@ -35,6 +39,7 @@ def table_cells(summary: Summary) -> tuple[list[str], list[list[Cell]]]:
 def rich_table(summary: Summary) -> Table:
     """Table for the terminal, one line for each channel; floors stand below the models."""
     headings, rows = table_cells(summary)
+    headings, rows = headings[:_TERMINAL_COLUMNS], [row[:_TERMINAL_COLUMNS] for row in rows]
     table = Table(
         title=f"{summary.n_fields} unseen fields of {summary.n_haloes} haloes",
         caption=_caption(summary),
@@ -81,7 +86,8 @@ def _caption(summary: Summary) -> str:
         "for truth against truth, whose P(k) is noisier for it), relative to exact draws of the "
         "truth or in dex. Posterior mean: of the transformed fields, decoded. Star pixels: share "
         f"above {summary.settings['occupied_mass']:.0e} Msun/h, in truth "
-        f"{summary.truth['occupied_fraction']:.3f}."
+        f"{summary.truth['occupied_fraction']:.3f}. AUC: of a classifier that tells samples from "
+        "truth (0.5: it cannot)."
     )
 
 
@@ -111,6 +117,7 @@ def _cells(row: RowSummary, over_oracle: bool) -> list[Cell]:
         [f"{pixels[name]:.2f}" for name in channels],
         [f"{features[name]:.2f}" for name in channels],
         occupied,
+        _NONE if row.two_sample_auc is None else f"{row.two_sample_auc:.2f}",
     ]
 
 

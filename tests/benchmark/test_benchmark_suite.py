@@ -147,7 +147,7 @@ def test_summary_survives_json(result, tmp_path) -> None:
     keys = {"name", "n_sampling_steps", "nfe", "seconds_per_halo", "power_ratio_error"}
     assert keys <= content["rows"][0].keys()
     assert content["rows"][0]["power_ratio_error"]["gas"].keys() == {"one_half_nyquist", "nyquist"}
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["provenance"]["command"] == "halo-cm benchmark"
     assert content["provenance"]["hardware"]["cores"] >= 1
     assert content["provenance"]["versions"]["numpy"] == np.__version__
@@ -182,7 +182,7 @@ def test_samples_without_stars_are_counted(cutouts, redraw, exact, caplog) -> No
 
 def test_exact_draws_score_half_their_distance(cutouts, redraw) -> None:
     samples = redraw.target[:, None]
-    arguments = (samples, cutouts.target, cutouts.geometry)
+    arguments = (samples, cutouts.target[:, None], cutouts.geometry)
     exact_draw, deterministic = (
         measure(*arguments, scoring) for scoring in ("exact_draw", "deterministic")
     )
@@ -244,7 +244,7 @@ def test_unreadable_summaries(tmp_path) -> None:
         ("{", "is not JSON"),
         ("[]", "expected a JSON object"),
         ('{"schema_version": 0}', "schema_version is 0"),
-        ('{"schema_version": 1}', "not a complete"),
+        ('{"schema_version": 2}', "not a complete"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):

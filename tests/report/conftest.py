@@ -38,6 +38,8 @@ def make_row(name: str, steps: int | None, offset: float, *, oracle: bool = True
         crps_features={name: {"mass": value, "power": 3 * value} for name, value in scores.items()},
         crps_over_oracle={"log_mass": scores, "features": scores} if oracle else None,
         empty_maps=dict.fromkeys(CHANNELS, 0),
+        two_sample_auc=0.512 + offset,
+        two_sample_auc_uncertainty=0.01,
     )
 
 
@@ -46,7 +48,7 @@ def make_summary(*, oracle: bool = True) -> Summary:
     if oracle:
         floors = {TRUTH_VS_TRUTH: make_row(TRUTH_VS_TRUTH, None, 0.0), **floors}
     return Summary(
-        schema_version=1,
+        schema_version=2,
         seed=0,
         n_fields=12,
         n_haloes=6,

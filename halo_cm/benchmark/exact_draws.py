@@ -1,0 +1,103 @@
+"""Many exact draws of the truth for each halo: what an emulator's whole distribution is held to.
+
+Half of the draws are the truth that rows are compared with, which makes its own noise small; the
+other half is the floor, truth against truth, with the scores of an exact emulator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+
+from halo_cm.benchmark.floors import TRUTH_VS_TRUTH
+from halo_cm.benchmark.rows import Row
+from halo_cm.containers import Cutouts, FloatArray
+from halo_cm.data.cutouts import read_cutouts
+from halo_cm.errors import DataError
+
+#: Columns that tell which cutout a row is, whatever its random draw.
+_IDENTITY = ("box", "halo", "axis", "draw")
+
+
+@dataclass(frozen=True)
+class ExactDraws:
+    """Exact draws at some cutouts.
+
+    Attributes
+    ----------
+    cutouts
+        The N cutouts; their targets are the first draws.
+    fields
+        Mass per pixel [Msun/h], shape (N, M, C, H, W), M even.
+    """
+
+    cutouts: Cutouts
+    fields: FloatArray
+
+    @property
+    def n_truths(self) -> int:
+        """Draws of each halo that are taken as its truth."""
+        return int(self.fields.shape[1] // 2)
+
+    def first_half(self, cutouts: Cutouts) -> FloatArray:
+        """Draws that are the truth of some of the cutouts, shape (n, M / 2, C, H, W)."""
+        return self.fields[self._rows(cutouts), : self.n_truths]
+
+    def row(self) -> Row:
+        """The other draws, as the row of an exact emulator."""
+
+        def generate(part: Cutouts, members: int, seed: int) -> FloatArray:
+            return self.fields[self._rows(part), self.n_truths :]
+
+        return Row(TRUTH_VS_TRUTH, None, None, generate, kind="floor", members=self.n_truths)
+
+    def _rows(self, cutouts: Cutouts) -> list[int]:
+        place = {key: i for i, key in enumerate(_keys(self.cutouts))}
+        try:
+            return [place[key] for key in _keys(cutouts)]
+        except KeyError as error:
+            raise DataError(
+                f"there are no exact draws of the cutout {error} ({', '.join(_IDENTITY)})"
+            ) from None
+
+
+def read_exact_draws(path: str | PathLike[str], n_draws: int | None = None) -> ExactDraws:
+    """Read a file of ``halo-cm simulate --oracle``.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_draws
+        Draws of each cutout to use; all if None.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, holds fewer than ``n_draws`` draws or fewer than 4 of a cutout,
+        or not as many of one as of the others.
+    """
+    content = read_cutouts(path, "test")
+    if content.target is None:
+        raise DataError(f"{path} holds no targets: make it with `halo-cm simulate --oracle`")
+    keys = np.stack([getattr(content, name) for name in _IDENTITY])
+    _, label = np.unique(keys, axis=1, return_inverse=True)
+    counts = np.bincount(label.ravel())
+    n = int(counts.min()) if n_draws is None else n_draws
+    if counts.min() < max(n, 4) or (n_draws is None and counts.min() != counts.max()):
+        raise DataError(
+            f"{path} holds {counts.min()} to {counts.max()} draws of a cutout, expected "
+            f"{max(n, 4)} of each: make it with `halo-cm simulate --oracle --n-exact-draws {n}`"
+        )
+    n -= n % 2
+    order = np.lexsort((content.realization, label.ravel()))
+    starts = np.cumsum(counts) - counts
+    rows = np.stack([order[start : start + n] for start in starts])
+    return ExactDraws(content.select(rows[:, 0]), content.target[rows])
+
+
+def _keys(cutouts: Cutouts) -> list[tuple[int, ...]]:
+    columns = (getattr(cutouts, name).tolist() for name in _IDENTITY)
+    return list(zip(*columns, strict=True))

@@ -1,0 +1,113 @@
+"""The part of ``halo-cm benchmark`` that compares several models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from halo_cm.cli_support import ConfigOptions, ModelOptions
+from halo_cm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from halo_cm.benchmark import Summary
+
+
+@dataclass(frozen=True)
+class CompareTask:
+    """Options that compare models with each other."""
+
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare these: names of runs, folders or model files; LABEL=FILE names a row.",
+            metavar="A,B,...",
+        ),
+    ] = None
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            help="Sampling steps of consistency models (1,2,4).",
+            metavar="N,...",
+            show_default=False,
+        ),
+    ] = None
+    oracle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Compare with these exact draws, made by `halo-cm simulate --oracle`.",
+            metavar="FILE",
+        ),
+    ] = None
+    n_samples: Annotated[
+        int | None,
+        typer.Option(help="Samples of each cutout (8).", min=2, show_default=False),
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the comparison (report).", metavar="DIR", show_default=False),
+    ] = None
+
+    def run(self, options: ConfigOptions) -> tuple[Summary, Path]:
+        """Compare; returns the summary and the folder of the report.
+
+        Raises
+        ------
+        ConfigError
+            If options are missing or do not apply.
+        CheckpointError
+            If there is no such model.
+        """
+        from halo_cm.compare import CompareOptions, compare
+
+        if options.model is not None or options.config is not None or options.changes:
+            raise ConfigError(
+                "--models compares finished models: leave out --model, --config and --set"
+            )
+        if options.data is None:
+            raise ConfigError("--models needs --data FILE, the cutouts whose test split decides")
+        given: dict[str, Any] = {
+            "n_members": self.n_samples,
+            "steps": self._steps(),
+            "seed": options.seed,
+        }
+        folder = self.report or Path("report")
+        summary = compare(
+            self._paths(options.out or Path("runs")),
+            options.data,
+            folder,
+            oracle=self.oracle,
+            options=CompareOptions(**{k: v for k, v in given.items() if v is not None}),
+        )
+        return summary, folder
+
+    def refuse_alone(self) -> None:
+        """Raise a `ConfigError` for options that need ``--models``."""
+        named = ("steps", "oracle", "n_samples", "report")
+        given = [f"--{n.replace('_', '-')}" for n in named if getattr(self, n) is not None]
+        if given:
+            raise ConfigError(f"{', '.join(given)}: only with --models; leave it out")
+
+    def _paths(self, runs: Path) -> dict[str, Path]:
+        paths: dict[str, Path] = {}
+        for entry in (self.models or "").split(","):
+            label, _, place = entry.strip().rpartition("=")
+            path = ModelOptions(place, runs).path()
+            label = label or (path.parent.name if path.stem == "model" else path.stem)
+            if label in paths:
+                raise ConfigError(f"--models names {label!r} twice: give a row LABEL=FILE")
+            paths[label] = path
+        return paths
+
+    def _steps(self) -> tuple[int, ...] | None:
+        if self.steps is None:
+            return None
+        try:
+            found = tuple(int(word) for word in self.steps.split(","))
+        except ValueError:
+            found = ()
+        if not found or min(found) < 1:
+            raise ConfigError(f"--steps {self.steps}: expected whole numbers, as 1,2,4")
+        return found

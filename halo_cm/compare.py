@@ -1,0 +1,205 @@
+"""Compare trained models as a referee would: the same haloes, machine and run for all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from halo_cm.benchmark import (
+    ExactDraws,
+    Row,
+    Settings,
+    Summary,
+    copied_input,
+    describe_run,
+    evaluate,
+    read_exact_draws,
+    spread_over_haloes,
+    stellar_fraction,
+)
+from halo_cm.data.cutouts import read_cutouts, read_geometry
+from halo_cm.data.ranges import already_warned
+from halo_cm.data.splits import has_realization
+from halo_cm.errors import ConfigError, DataError
+from halo_cm.manager import ModelManager
+from halo_cm.report import write_report
+from halo_cm.sampling import sample
+from halo_cm.versions import file_sha256
+
+if TYPE_CHECKING:
+    from halo_cm.containers import Cutouts, FloatArray
+    from halo_cm.emulator import Emulator
+
+logger = logging.getLogger(__name__)
+
+#: A sample of more network evaluations than this is slow: fewer members of it are drawn.
+SLOW_NFE = 8
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Size of a comparison.
+
+    Attributes
+    ----------
+    steps
+        Numbers of sampling steps of consistency models; others take their own default.
+    n_cutouts
+        Most cutouts of the test split, if there are no exact draws.
+    n_members, n_slow_members
+        Samples of each cutout, and those of models that need many evaluations for one.
+    n_resamples
+        Bootstrap resamples of the haloes.
+    seed
+        Of the samples.
+    """
+
+    steps: tuple[int, ...] = (1, 2, 4)
+    n_cutouts: int = 256
+    n_members: int = 8
+    n_slow_members: int = 2
+    n_resamples: int = 1000
+    seed: int = 0
+
+
+def compare(
+    models: Mapping[str, Path],
+    data: Path,
+    out: Path,
+    *,
+    oracle: Path | None = None,
+    options: CompareOptions | None = None,
+) -> Summary:
+    """Evaluate models beside the floors, and write the report.
+
+    Parameters
+    ----------
+    models
+        Model files by the names they have in the table.
+    data
+        Cutout file with a test split that none of the models was trained on.
+    out
+        Folder of the report.
+    oracle
+        File of ``halo-cm simulate --oracle``: its cutouts and exact draws are taken in place of
+        the test split.
+    options
+        Size of the comparison.
+
+    Raises
+    ------
+    CheckpointError
+        If a model cannot be read.
+    ConfigError
+        If no model has any of the numbers of steps.
+    DataError
+        If the data do not fit a model.
+    """
+    options = options or CompareOptions()
+    cutouts, redraw = _cutouts(data, oracle, options)
+    rows = [row for name, path in models.items() for row in _rows(name, path, cutouts, options)]
+    rows.append(copied_input(stellar_fraction(read_cutouts(data, "train"))))
+    used = {name: {"file": str(p), "sha256": file_sha256(p)} for name, p in models.items()}
+    with already_warned():  # the models' own checks have said it
+        benchmark = evaluate(
+            rows,
+            cutouts,
+            redraw,
+            members=options.n_members,
+            seed=options.seed,
+            settings=Settings(n_resamples=options.n_resamples),
+            provenance={
+                **describe_run(data, read_geometry(data)),
+                "models": used,
+                "oracle": None if oracle is None else str(oracle),
+            },
+        )
+    write_report(out, benchmark, shown=rows[0].label)
+    return benchmark.summary
+
+
+def load_on_device(path: Path) -> Emulator:
+    """Model, on the GPU if there is one."""
+    return ModelManager.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def model_row(name: str, model: Emulator, n_steps: int, members: int | None = None) -> Row:
+    """Row that samples a model."""
+
+    def generate(cutouts: Cutouts, n_members: int, seed: int) -> FloatArray:
+        return sample(
+            model, cutouts.condition, n_members, n_steps, parameters=cutouts.parameters, seed=seed
+        )
+
+    return Row(name, n_steps, model.nfe(n_steps), generate, members=members)
+
+
+def second_draws(path: Path, cutouts: Cutouts) -> Cutouts | None:
+    """Independent draws of the truth, if the file has one for every cutout."""
+    drawn = read_cutouts(path, "test", 1) if has_realization(path, "test", 1) else None
+    if drawn is None or not _identities(cutouts) <= _identities(drawn):
+        logger.info("%s holds no second draws of the truth: no floor truth against truth", path)
+        return None
+    return drawn
+
+
+def exact_draws(oracle: Path, data: Path) -> ExactDraws:
+    """Exact draws of the universe that ``data`` was made from.
+
+    Raises
+    ------
+    DataError
+        If they are of another universe.
+    """
+    names = ("universe_fingerprint",)
+    theirs, ours = (
+        {name: read_geometry(path).provenance.get(name) for name in names}
+        for path in (oracle, data)
+    )
+    if theirs != ours:
+        raise DataError(
+            f"{oracle} holds exact draws of another universe than {data}: {theirs} there, {ours} "
+            "here; make them with `halo-cm simulate --oracle` of the same preset and settings"
+        )
+    return read_exact_draws(oracle)
+
+
+def _cutouts(
+    data: Path, oracle: Path | None, options: CompareOptions
+) -> tuple[Cutouts, Cutouts | ExactDraws | None]:
+    if oracle is not None:
+        draws = exact_draws(oracle, data)
+        return draws.cutouts, draws
+    # the same haloes for models of any seed, so that they can be compared
+    chosen = spread_over_haloes(read_cutouts(data, "test", 0), options.n_cutouts, seed=0)
+    return chosen, second_draws(data, chosen)
+
+
+def _rows(name: str, path: Path, cutouts: Cutouts, options: CompareOptions) -> list[Row]:
+    model = load_on_device(path)
+    inputs = (torch.as_tensor(cutouts.condition), torch.as_tensor(cutouts.parameters))
+    model.normalization.trained.check(*inputs)
+    if model.sampler.name != "consistency":
+        steps: tuple[int, ...] = (model.default_steps,)
+    else:
+        known = (1, *model.config.sampling.levels)
+        steps = tuple(n for n in options.steps if n in known)
+        if not steps:
+            raise ConfigError(
+                f"{name}: none of the steps {', '.join(map(str, options.steps))} has noise levels; "
+                f"the model knows {', '.join(map(str, known))}"
+            )
+    return [
+        model_row(name, model, n, options.n_slow_members if model.nfe(n) > SLOW_NFE else None)
+        for n in steps
+    ]
+
+
+def _identities(cutouts: Cutouts) -> set[tuple[int, ...]]:
+    columns = (cutouts.box, cutouts.halo, cutouts.axis, cutouts.draw)
+    return set(zip(*(column.tolist() for column in columns), strict=True))

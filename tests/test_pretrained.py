@@ -1,0 +1,63 @@
+"""Models that come with the package, and the fallback to them."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from builders import make_config, make_cutouts, make_emulator
+
+from halo_cm import pretrained
+from halo_cm.errors import CheckpointError, OutputError
+from halo_cm.manager import ModelManager, load_pretrained
+from halo_cm.pretrained import shrink
+from halo_cm.sampling import sample
+from halo_cm.training.checkpoint import MODEL_KIND, read_facts, read_tensors
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A folder of shipped weights that holds one small model, ``tiny``."""
+    folder = tmp_path / "weights"
+    ModelManager.save(make_emulator(), tmp_path / "full.safetensors")
+    shrink(tmp_path / "full.safetensors", folder / "tiny.safetensors")
+    monkeypatch.setattr(pretrained, "_FOLDER", folder)
+    return folder
+
+
+def draw(model):
+    cutouts = make_cutouts(n=2)
+    return sample(model, cutouts.condition, 4, 1, parameters=cutouts.parameters, seed=1)
+
+
+def test_half_precision_weights_draw_nearly_the_same_fields(weights):
+    full, small = draw(make_emulator()), draw(load_pretrained("tiny"))
+    np.testing.assert_allclose(np.log10(small + 1e9), np.log10(full + 1e9), atol=0.05)
+    _, tensors = read_tensors(weights / "tiny.safetensors", MODEL_KIND)
+    kinds = {name.split(".")[0]: tensor.dtype for name, tensor in tensors.items()}
+    assert kinds == {"denoiser": torch.bfloat16, "normalization": torch.float32}
+    assert "torch" in read_facts(weights / "tiny.safetensors", MODEL_KIND)["trained_with"]
+
+
+def test_unknown_names_and_large_files_are_refused(weights, monkeypatch, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no pretrained model 'tyny'.*tiny"):
+        load_pretrained("tyny")
+    monkeypatch.setattr(pretrained, "LARGEST_FILE", 1000)
+    with pytest.raises(OutputError, match="train a smaller network"):
+        shrink(tmp_path / "full.safetensors", tmp_path / "large.safetensors")
+    assert not (tmp_path / "large.safetensors").exists()
+
+
+def test_a_run_that_does_not_exist_falls_back_and_says_so(weights, tmp_path, caplog):
+    config = make_config(output=tmp_path / "runs")
+    assert config.name == "tiny"
+    with caplog.at_level(logging.WARNING, logger="halo_cm"):
+        data, model = ModelManager.initialize(config, skip_data_loading=True)
+    assert data is None
+    np.testing.assert_array_equal(draw(model), draw(load_pretrained("tiny")))
+    assert "does not exist: using the pretrained model 'tiny' of the package" in caplog.text
+    ModelManager.save(make_emulator(seed=5), config.run_folder / "model.safetensors")
+    _, own = ModelManager.initialize(config, skip_data_loading=True)
+    assert not np.array_equal(draw(own), draw(model))
