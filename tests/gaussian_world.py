@@ -121,7 +121,7 @@ def make_step(network, boundary, generator, *, target=None, sigma_data=STD, n_la
         sigma_min=SIGMA_MIN,
         sigma_max=SIGMA_MAX,
         rho=7.0,
-        sampling_levels={2: (0.5,), 4: (4.0, 1.0, 0.25)},
+        sampling_levels={2: (0.3,), 4: (4.0, 1.0, 0.25)},
         progress=more.pop("progress", 0.0),
         generator=generator,
         teacher=more.pop("teacher", None),

@@ -62,7 +62,7 @@ class RowSummary:
     two_sample_auc
         Area under the ROC curve of a classifier that tells samples from truth by the features, the
         parameters and masses of the condition, cross-validated over haloes: 0.5 if it cannot; None
-        for fewer than five haloes.
+        for fewer than ten haloes.
     """
 
     name: str

@@ -40,8 +40,8 @@ PROTOTYPE_COUNTS = (1.10, 0.92, 1.14, 0.89)
 #: P(k) over halofit of the prototype, whose haloes had c = 5.6.
 PROTOTYPE_POWER = (0.83, 0.77, 0.80, 0.85, 0.94, 0.95, 0.82)
 #: Errors of P(k): this and one standard error over boxes; below `COUPLED_K` [h/Mpc] also what the
-#: waves that a small box lacks may cost. To one loop that is 7-20% at 0.13-0.25 h/Mpc; beyond,
-#: perturbation theory does not converge.
+#: waves that a small box lacks may cost. To one loop that is 12-31% of halofit at 0.13-0.25 h/Mpc;
+#: beyond, perturbation theory does not converge.
 POWER_TOLERANCE, COUPLED_K, COUPLING_TOLERANCE = 0.05, 1.0, 0.15
 GROWTH_TOLERANCE, GROWTH_MODES = 0.005, 2
 #: Mass inside .2, .5 and 2 R200c of an NFW halo of this concentration, and of real Abacus haloes.

@@ -37,7 +37,7 @@ PIXELS = {"physical": False, "power_weight": 0.0}
 @cache
 def denoiser():
     """The warm-up and the teacher; a training starts from a copy of its network."""
-    return train_on_gaussian(Denoising(), n_steps=1000, batch_size=512)
+    return train_on_gaussian(Denoising(), n_steps=2000, batch_size=512)
 
 
 def largest_error(model, exact, levels=LEVELS):
@@ -75,7 +75,7 @@ def test_ect_reaches_the_consistency_map():
 @pytest.mark.slow
 def test_ict_reaches_the_consistency_map_from_scratch():
     ict = ImprovedConsistencyTraining()
-    model = train_on_gaussian(ict, n_steps=4000)
+    model = train_on_gaussian(ict, n_steps=6000, lr=2e-3)
     assert largest_error(model, exact_map) < 0.05
     check_moments(ict, model)
 
@@ -157,7 +157,7 @@ def test_energy_score_reaches_the_consistency_map_where_it_is_tuned():
     """At sigma_max, and at the levels of the several-step sampler; no others are trained."""
     objective = EnergyScore(**PIXELS)
     model = train_on_gaussian(objective, network=denoiser().network, lr=1e-3)
-    assert largest_error(model, exact_map, (0.25, 0.5, 1.0, 4.0, SIGMA_MAX)) < 0.05
+    assert largest_error(model, exact_map, (0.25, 0.3, 1.0, 4.0, SIGMA_MAX)) < 0.05
     check_moments(objective, model)
 
 

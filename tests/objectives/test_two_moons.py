@@ -87,7 +87,7 @@ def test_denoising_in_many_steps():
         (EasyConsistencyTuning(q=2.0, n_stages=8), 5000),
         (ConsistencyDistillation(n_levels=40, solver="heun"), 3000),
         (EnergyScore(**POINTS), 2000),
-        (EnergyScore(**POINTS, n_members=4), 1000),
+        (EnergyScore(**POINTS, n_members=4), 2000),
     ],
     ids=["ct", "ect", "cd", "energy_score", "energy_score of 4"],
 )
