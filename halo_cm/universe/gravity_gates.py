@@ -39,23 +39,22 @@ COUNT_FINITE_BOX = 0.10
 PROTOTYPE_COUNTS = (1.10, 0.92, 1.14, 0.89)
 #: P(k) over halofit of the prototype, whose haloes had c = 5.6.
 PROTOTYPE_POWER = (0.83, 0.77, 0.80, 0.85, 0.94, 0.95, 0.82)
-#: Errors of P(k): this and one standard error over boxes; below `COUPLED_K` [h/Mpc] also what the
-#: waves that a small box lacks may cost. To one loop that is 12-31% of halofit at 0.13-0.25 h/Mpc;
-#: beyond, perturbation theory does not converge.
-POWER_TOLERANCE, COUPLED_K, COUPLING_TOLERANCE = 0.05, 1.0, 0.15
+#: Errors of P(k): this, or so many standard errors over boxes where that is more.
+POWER_TOLERANCE, POWER_SIGMAS = 0.05, 2.0
 GROWTH_TOLERANCE, GROWTH_MODES = 0.005, 2
 #: Mass inside .2, .5 and 2 R200c of an NFW halo of this concentration, and of real Abacus haloes.
 PROFILE_RADII, PROFILE_CONCENTRATION, PROFILE_TOLERANCE = (0.2, 0.5, 2.0), 4.75, 0.10
 ABACUS_PROFILE = (0.168, 0.525, 1.66)
 
 _MASS_NAMES = ("of 1e13-2e13", "of 2e13-5e13", "of 5e13-1e14", "of 1e14 and more")
-_POWER_REASON = "5% and one standard error over boxes, and below 1 h/Mpc 15% for waves that lack"
+_POWER_REASON = "5% or two standard errors over boxes, what is more"
 _POWER_NOTE = (
     "Mean over all boxes of P / halofit, with its standard error. Expected: a halo model with the "
     "haloes of Tinker08 for the initial modes of these very boxes over one for all waves; haloes "
     "lighter than min_displaced_mass are not resolved. The power of the longest waves over that of "
     "their initial modes is expected to one loop without the waves that the box lacks; the other "
-    "expectations leave out that gravity couples waves, and below 1 h/Mpc the gates allow for it: "
+    "expectations leave out that gravity couples waves, of which one loop tells nothing "
+    "beyond 0.25 h/Mpc: "
     "four boxes of 200 Mpc/h lost 3-8% at 0.13-0.5 and 4-10% at 0.5-1 h/Mpc without the waves that "
     "50 Mpc/h cannot hold (tests/universe/test_gravity_claims.py)."
 )
@@ -150,8 +149,7 @@ def power_topic(boxes: Sequence[GravityMeasurement], unjudged: str, longest: flo
     bands = np.array([box.power for box in boxes])
     ratio, errors = _power_ratio(bands)
     measured, expected = bands.mean(0)[:2]
-    coupled = np.array(POWER_BANDS[1:]) <= COUPLED_K
-    tolerances = POWER_TOLERANCE + np.nan_to_num(errors) + COUPLING_TOLERANCE * coupled
+    tolerances = np.fmax(POWER_TOLERANCE, POWER_SIGMAS * errors)
     waves = np.array([box.longest for box in boxes])
     error = float(np.nan_to_num(error_of_mean(waves[:, 1])))
     judge = partial(gate, reason=_POWER_REASON)
@@ -160,7 +158,7 @@ def power_topic(boxes: Sequence[GravityMeasurement], unjudged: str, longest: flo
             f"P(k) at {waves[:, 0].mean():.2f} h/Mpc / power of the initial modes",
             waves[:, 1].mean(),
             waves[:, 2].mean(),
-            POWER_TOLERANCE + error,
+            max(POWER_TOLERANCE, POWER_SIGMAS * error),
             unjudged=unjudged,
             details={"standard error": error},
         )

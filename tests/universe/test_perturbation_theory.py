@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from halo_cm.universe.cosmology import Cosmology, linear_power
 from halo_cm.universe.perturbation_theory import _kernel_13, one_loop
 
 
@@ -34,6 +35,20 @@ def test_without_shorter_and_longer_waves_nothing_is_coupled():
     cut = one_loop(k, linear, 2 * np.pi / 50) - 1
     assert cut[0] < 0
     assert abs(one_loop(k, linear, 100.0)[0] - 1) < 1e-12
+
+
+def test_boxes_of_50_mpc_lose_what_the_documentation_says():
+    cosmology = Cosmology(
+        omega_m=0.3, sigma_8=0.8, omega_b=0.049, hubble=0.6711, spectral_index=0.9624
+    )
+    k, power = linear_power(cosmology, 50.0)
+
+    def camb(q: np.ndarray) -> np.ndarray:
+        return np.exp(np.interp(np.log(q), np.log(k), np.log(power)))
+
+    at = np.array([0.126, 0.178, 0.25])
+    np.testing.assert_allclose(one_loop(at, camb, 2 * np.pi / 50), [0.924, 0.870, 0.942], atol=2e-3)
+    assert (one_loop(at, camb) > [1.05, 1.2, 1.4]).all()
 
 
 def test_long_waves_of_an_infinite_universe_hardly_change():
