@@ -22,6 +22,7 @@ from halo_cm.benchmark import (
     spread_over_haloes,
     stellar_fraction,
 )
+from halo_cm.benchmark.selection import identities
 from halo_cm.data.cutouts import read_cutouts, read_geometry
 from halo_cm.data.ranges import already_warned
 from halo_cm.data.splits import has_realization
@@ -142,7 +143,7 @@ def model_row(name: str, model: Emulator, n_steps: int, members: int | None = No
 def second_draws(path: Path, cutouts: Cutouts) -> Cutouts | None:
     """Independent draws of the truth, if the file has one for every cutout."""
     drawn = read_cutouts(path, "test", 1) if has_realization(path, "test", 1) else None
-    if drawn is None or not _identities(cutouts) <= _identities(drawn):
+    if drawn is None or not set(identities(cutouts)) <= set(identities(drawn)):
         logger.info("%s holds no second draws of the truth: no floor truth against truth", path)
         return None
     return drawn
@@ -198,8 +199,3 @@ def _rows(name: str, path: Path, cutouts: Cutouts, options: CompareOptions) -> l
         model_row(name, model, n, options.n_slow_members if model.nfe(n) > SLOW_NFE else None)
         for n in steps
     ]
-
-
-def _identities(cutouts: Cutouts) -> set[tuple[int, ...]]:
-    columns = (cutouts.box, cutouts.halo, cutouts.axis, cutouts.draw)
-    return set(zip(*(column.tolist() for column in columns), strict=True))

@@ -13,12 +13,10 @@ import numpy as np
 
 from halo_cm.benchmark.floors import TRUTH_VS_TRUTH
 from halo_cm.benchmark.rows import Row
+from halo_cm.benchmark.selection import IDENTITY, identities
 from halo_cm.containers import Cutouts, FloatArray
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.errors import DataError
-
-#: Columns that tell which cutout a row is, whatever its random draw.
-_IDENTITY = ("box", "halo", "axis", "draw")
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,12 @@ class ExactDraws:
         return Row(TRUTH_VS_TRUTH, None, None, generate, kind="floor", members=self.n_truths)
 
     def _rows(self, cutouts: Cutouts) -> list[int]:
-        place = {key: i for i, key in enumerate(_keys(self.cutouts))}
+        place = {key: i for i, key in enumerate(identities(self.cutouts))}
         try:
-            return [place[key] for key in _keys(cutouts)]
+            return [place[key] for key in identities(cutouts)]
         except KeyError as error:
             raise DataError(
-                f"there are no exact draws of the cutout {error} ({', '.join(_IDENTITY)})"
+                f"there are no exact draws of the cutout {error} ({', '.join(IDENTITY)})"
             ) from None
 
 
@@ -82,7 +80,7 @@ def read_exact_draws(path: str | PathLike[str], n_draws: int | None = None) -> E
     content = read_cutouts(path, "test")
     if content.target is None:
         raise DataError(f"{path} holds no targets: make it with `halo-cm simulate --oracle`")
-    keys = np.stack([getattr(content, name) for name in _IDENTITY])
+    keys = np.stack([getattr(content, name) for name in IDENTITY])
     _, label = np.unique(keys, axis=1, return_inverse=True)
     counts = np.bincount(label.ravel())
     n = int(counts.min()) if n_draws is None else n_draws
@@ -96,8 +94,3 @@ def read_exact_draws(path: str | PathLike[str], n_draws: int | None = None) -> E
     starts = np.cumsum(counts) - counts
     rows = np.stack([order[start : start + n] for start in starts])
     return ExactDraws(content.select(rows[:, 0]), content.target[rows])
-
-
-def _keys(cutouts: Cutouts) -> list[tuple[int, ...]]:
-    columns = (getattr(cutouts, name).tolist() for name in _IDENTITY)
-    return list(zip(*columns, strict=True))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from halo_cm.benchmark.rows import Row
+from halo_cm.benchmark.selection import IDENTITY, identities
 from halo_cm.containers import Cutouts, FloatArray
 from halo_cm.errors import DataError
 
 #: Name of the floor made of second draws of the truth.
 TRUTH_VS_TRUTH = "truth_vs_truth"
-
-#: Columns that tell which cutout a row is.
-_IDENTITY = ("box", "halo", "axis", "draw")
 
 
 def truth_vs_truth(cutouts: Cutouts, redraw: Cutouts) -> Row:
@@ -34,19 +32,19 @@ def truth_vs_truth(cutouts: Cutouts, redraw: Cutouts) -> Row:
     if redraw.target is None or cutouts.target is None:
         raise DataError("test cutouts and their second draws both need a target, the truth")
     drawn = redraw.target
-    position = {key: i for i, key in enumerate(_keys(redraw))}
+    position = {key: i for i, key in enumerate(identities(redraw))}
 
     def generate(part: Cutouts, members: int, seed: int) -> FloatArray:
-        return drawn[[position[key] for key in _keys(part)]][:, None]
+        return drawn[[position[key] for key in identities(part)]][:, None]
 
-    missing = [key for key in _keys(cutouts) if key not in position]
+    missing = [key for key in identities(cutouts) if key not in position]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(cutouts)} test cutouts have no second draw of the truth, the "
-            f"first with {', '.join(_IDENTITY)} = {missing[0]}; pass realization 1 of the test "
+            f"first with {', '.join(IDENTITY)} = {missing[0]}; pass realization 1 of the test "
             "split, or None if there is none"
         )
-    order = [position[key] for key in _keys(cutouts)]
+    order = [position[key] for key in identities(cutouts)]
     if not np.array_equal(redraw.parameters[order], cutouts.parameters):
         raise DataError("the second draws of the truth have other parameters than the test cutouts")
     if np.array_equal(drawn[order], cutouts.target):
@@ -54,8 +52,3 @@ def truth_vs_truth(cutouts: Cutouts, redraw: Cutouts) -> Row:
             "the second draws of the truth equal the first: pass realization 1, not 0, as redraw"
         )
     return Row(TRUTH_VS_TRUTH, None, None, generate, kind="floor", scoring="exact_draw")
-
-
-def _keys(cutouts: Cutouts) -> list[tuple[int, ...]]:
-    columns = (getattr(cutouts, name).tolist() for name in _IDENTITY)
-    return list(zip(*columns, strict=True))

@@ -25,7 +25,7 @@ from halo_cm.statistics import (
 )
 
 #: Draws of the truth that pixels are scored against, whose scores average over many pixels; and
-#: most fields of a halo that a classifier sees.
+#: most samples of a halo that a classifier sees.
 _FEW_TRUTHS = 8
 
 
@@ -43,7 +43,7 @@ class Truth:
     mass, occupied
         Mass of a field [Msun/h] (N, C), and occupied fraction of star pixels (N,), likewise.
     features, context, halo
-        What a classifier sees of the first fields, shape (N, D', C, F), and of their conditions,
+        `field_features` of each field, shape (N, D, C, F); what a classifier sees of the condition,
         (N, X); and the label of the halo of each, (N,).
     weights
         Bootstrap resamples of the haloes, shape (B, N): projections and draws of one halo are
@@ -86,7 +86,7 @@ class Truth:
             spectrum=replace(spectrum, power=spectrum.power.mean(1)),
             mass=target.sum((-2, -1), dtype=np.float64).mean(1),
             occupied=occupied_fraction(target[:, :, star]).mean(1),
-            features=field_features(target[:, :_FEW_TRUTHS], geometry.field_of_view),
+            features=field_features(target, geometry.field_of_view),
             context=_context(cutouts),
             halo=halo,
             weights=bootstrap_weights(halo, n_resamples, seed),
@@ -140,9 +140,23 @@ class SampleStatistics:
 
 
 def measure(
-    samples: FloatArray, truth: FloatArray, geometry: Geometry, scoring: Scoring
+    samples: FloatArray,
+    truth: FloatArray,
+    true_features: FloatArray,
+    geometry: Geometry,
+    scoring: Scoring,
 ) -> SampleStatistics:
-    """Statistics of samples (N, R, C, H, W) beside D truths (N, D, C, H, W), both [Msun/h]."""
+    """Statistics of samples beside their truth.
+
+    Parameters
+    ----------
+    samples, truth
+        Mass per pixel [Msun/h], shapes (N, R, C, H, W) and (N, D, C, H, W).
+    true_features
+        `field_features` of the truth, shape (N, D, C, F).
+    geometry, scoring
+        Of the cutouts, and how the members are scored.
+    """
     width, star = geometry.field_of_view, geometry.channels.index("star")
     power = power_spectrum_2d(samples, width, window="hann", empty="zero").power
     few = truth[:, :_FEW_TRUTHS]
@@ -166,7 +180,7 @@ def measure(
         mass=mass.mean(1),
         occupied=occupied_fraction(samples[:, :, star]).mean(1),
         crps_log_mass=np.stack(pixel_scores, axis=-1),
-        crps_features=_score(features, field_features(truth, width), scoring),
+        crps_features=_score(features, true_features, scoring),
         features=features[:, :_FEW_TRUTHS],
         empty=(mass == 0).sum(1),
     )

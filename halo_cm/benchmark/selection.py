@@ -62,6 +62,16 @@ def spread_over_masses(cutouts: Cutouts, n_fields: int) -> IntArray:
     return picked
 
 
+#: Columns that tell which cutout a row is, whatever its random draw.
+IDENTITY = ("box", "halo", "axis", "draw")
+
+
+def identities(cutouts: Cutouts) -> list[tuple[int, ...]]:
+    """Which cutout each row is, as values of `IDENTITY`."""
+    columns = (getattr(cutouts, name).tolist() for name in IDENTITY)
+    return list(zip(*columns, strict=True))
+
+
 def halo_labels(cutouts: Cutouts) -> IntArray:
     """One number from 0 for each halo (box and index in it), shape (N,)."""
     return label_haloes(cutouts.box, cutouts.halo)

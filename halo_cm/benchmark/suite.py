@@ -194,8 +194,8 @@ class _Runner:
         for number, part in enumerate(self.parts):
             samples = self._generate(row, part, number)
             gallery.keep(row, part, samples)
-            truth = self.truth.fields[part]
-            measured.append(measure(samples, truth, self.cutouts.geometry, row.scoring))
+            truth = (self.truth.fields[part], self.truth.features[part])
+            measured.append(measure(samples, *truth, self.cutouts.geometry, row.scoring))
             task.advance()
         statistics = SampleStatistics.concatenate(measured)
         self._report_empty(row, statistics)

@@ -78,13 +78,14 @@ def _ordered(summary: Summary) -> list[RowSummary]:
 
 
 def _caption(summary: Summary) -> str:
-    members = summary.settings["members"]
+    members, floor = summary.settings["members"], summary.floors.get(TRUTH_VS_TRUTH)
+    exact = "" if floor is None else f"; {floor.members} for truth against truth"
     return (
         "P(k) error: mean of |P / P_true - 1| up to half the Nyquist wavenumber, and its bootstrap "
         "error over haloes; P is the power of the overdensity of each field under a Hann window. "
-        f" CRPS (lower is better) of {members} samples a halo (fewer for slow models; one "
-        "for truth against truth, whose P(k) is noisier for it), relative to exact draws of the "
-        "truth or in dex. Posterior mean: of the transformed fields, decoded. Star pixels: share "
+        f" CRPS (lower is better) of {members} samples a halo (fewer for slow models{exact}), "
+        "relative to exact draws of the truth or in dex. Posterior mean: of the transformed "
+        "fields, decoded. Star pixels: share "
         f"above {summary.settings['occupied_mass']:.0e} Msun/h, in truth "
         f"{summary.truth['occupied_fraction']:.3f}. AUC: of a classifier that tells samples from "
         "truth (0.5: it cannot)."

@@ -25,7 +25,7 @@ from halo_cm.benchmark import (
 )
 from halo_cm.benchmark.measure import measure
 from halo_cm.errors import DataError
-from halo_cm.statistics import power_spectrum_2d
+from halo_cm.statistics import field_features, power_spectrum_2d
 
 SETTINGS = Settings(n_resamples=200, fields_at_once=10, timing_fields=4, timing_repeats=2)
 CHANNELS = ("dm", "gas", "star")
@@ -182,7 +182,8 @@ def test_samples_without_stars_are_counted(cutouts, redraw, exact, caplog) -> No
 
 def test_exact_draws_score_half_their_distance(cutouts, redraw) -> None:
     samples = redraw.target[:, None]
-    arguments = (samples, cutouts.target[:, None], cutouts.geometry)
+    truth, geometry = cutouts.target[:, None], cutouts.geometry
+    arguments = (samples, truth, field_features(truth, geometry.field_of_view), geometry)
     exact_draw, deterministic = (
         measure(*arguments, scoring) for scoring in ("exact_draw", "deterministic")
     )
