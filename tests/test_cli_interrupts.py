@@ -23,6 +23,14 @@ RUN_GENERATE += ["--out", "many.zarr", "--chunk", "1", "--workers", "2"]
 TINY = ["n_particles=32", "n_mesh=48", "n_steps=5", "n_pixels=8", "sigma_8=[0.85, 0.95]"]
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """A shell that runs the tests in the background lets them, and their children, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(arguments: list[str], folder: Path, ready) -> str:
     """Start halo-cm as a terminal does, press Ctrl-C when ``ready()``; returns what was said."""
     process = subprocess.Popen(
