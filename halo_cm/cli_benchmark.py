@@ -68,6 +68,8 @@ class CompareTask:
             )
         if options.data is None:
             raise ConfigError("--models needs --data FILE, the cutouts whose test split decides")
+        if options.seed is not None and options.seed < 0:
+            raise ConfigError(f"--seed {options.seed}: expected a number that is not negative")
         given: dict[str, Any] = {
             "n_members": self.n_samples,
             "steps": self._steps(),
@@ -93,7 +95,9 @@ class CompareTask:
     def _paths(self, runs: Path) -> dict[str, Path]:
         paths: dict[str, Path] = {}
         for entry in (self.models or "").split(","):
-            label, _, place = entry.strip().rpartition("=")
+            label, place = "", entry.strip()
+            if not Path(place).exists() and "=" in place:
+                label, _, place = place.partition("=")
             path = ModelOptions(place, runs).path()
             label = label or (path.parent.name if path.stem == "model" else path.stem)
             if label in paths:
@@ -108,6 +112,6 @@ class CompareTask:
             found = tuple(int(word) for word in self.steps.split(","))
         except ValueError:
             found = ()
-        if not found or min(found) < 1:
-            raise ConfigError(f"--steps {self.steps}: expected whole numbers, as 1,2,4")
+        if not found or min(found) < 1 or len(set(found)) < len(found):
+            raise ConfigError(f"--steps {self.steps}: expected different whole numbers, as 1,2,4")
         return found

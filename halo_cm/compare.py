@@ -24,6 +24,7 @@ from halo_cm.benchmark import (
 )
 from halo_cm.benchmark.selection import identities
 from halo_cm.data.cutouts import read_cutouts, read_geometry
+from halo_cm.data.geometry import check_geometry
 from halo_cm.data.ranges import already_warned
 from halo_cm.data.splits import has_realization
 from halo_cm.errors import ConfigError, DataError
@@ -105,7 +106,7 @@ def compare(
     cutouts, redraw = _cutouts(data, oracle, options)
     rows = [row for name, path in models.items() for row in _rows(name, path, cutouts, options)]
     rows.append(copied_input(stellar_fraction(read_cutouts(data, "train"))))
-    used = {name: {"file": str(p), "sha256": file_sha256(p)} for name, p in models.items()}
+    used = {name: _identified(path) for name, path in models.items()}
     with already_warned():  # the models' own checks have said it
         benchmark = evaluate(
             rows,
@@ -117,7 +118,7 @@ def compare(
             provenance={
                 **describe_run(data, read_geometry(data)),
                 "models": used,
-                "oracle": None if oracle is None else str(oracle),
+                "oracle": None if oracle is None else _identified(oracle),
             },
         )
     write_report(out, benchmark, shown=rows[0].label)
@@ -157,17 +158,19 @@ def exact_draws(oracle: Path, data: Path) -> ExactDraws:
     DataError
         If they are of another universe.
     """
-    names = ("universe_fingerprint",)
-    theirs, ours = (
-        {name: read_geometry(path).provenance.get(name) for name in names}
-        for path in (oracle, data)
-    )
-    if theirs != ours:
+    name = "universe_fingerprint"
+    theirs, ours = (read_geometry(path).provenance.get(name) for path in (oracle, data))
+    if theirs is None or theirs != ours:
         raise DataError(
-            f"{oracle} holds exact draws of another universe than {data}: {theirs} there, {ours} "
-            "here; make them with `halo-cm simulate --oracle` of the same preset and settings"
+            f"{oracle} holds exact draws of another universe than {data}: {name} is {theirs} "
+            f"there, {ours} here; make them with `halo-cm simulate --oracle` of the same preset "
+            "and settings"
         )
     return read_exact_draws(oracle)
+
+
+def _identified(path: Path) -> dict[str, str]:
+    return {"file": str(path), "sha256": file_sha256(path)}
 
 
 def _cutouts(
@@ -183,13 +186,18 @@ def _cutouts(
 
 def _rows(name: str, path: Path, cutouts: Cutouts, options: CompareOptions) -> list[Row]:
     model = load_on_device(path)
+    check_geometry(name, cutouts.geometry, model.geometry)
     inputs = (torch.as_tensor(cutouts.condition), torch.as_tensor(cutouts.parameters))
     model.normalization.trained.check(*inputs)
     if model.sampler.name != "consistency":
         steps: tuple[int, ...] = (model.default_steps,)
     else:
-        known = (1, *model.config.sampling.levels)
+        known = model.config.sampling.known_steps
         steps = tuple(n for n in options.steps if n in known)
+        if missing := [str(n) for n in options.steps if n not in known]:
+            logger.warning(
+                "%s has no noise levels for %s steps: left out", name, ", ".join(missing)
+            )
         if not steps:
             raise ConfigError(
                 f"{name}: none of the steps {', '.join(map(str, options.steps))} has noise levels; "

@@ -74,7 +74,10 @@ class Emulator(nn.Module):
         *,
         uses_latent: bool = False,
     ) -> None:
-        """Be sampled (and trained) in another way, with a fresh noise schedule where it has one.
+        """Be sampled (and trained) in another way.
+
+        A noise schedule stays if the sampler and its settings do, else a fresh one is made where
+        the sampler has one.
 
         Parameters
         ----------
@@ -88,10 +91,16 @@ class Emulator(nn.Module):
         ConfigError
             If there is no such sampler.
         """
-        config = self.config
+        config, before = self.config, getattr(self, "sampler", None)
         self.sampler = make_sampler(name, config.diffusion, config.sampling, settings or {})
         self.uses_latent = uses_latent
         self.denoiser.boundary = self.sampler.boundary
+        same = before is not None and (before.name, before.settings) == (
+            self.sampler.name,
+            self.sampler.settings,
+        )
+        if same and self.denoiser.schedule is not None:
+            return
         schedule = self.sampler.make_schedule()
         self.denoiser.schedule = None if schedule is None else schedule.to(self.device)
 

@@ -41,9 +41,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from halo_cm.data.cutouts import read_geometry
+from halo_cm.data.geometry import check_geometry
 from halo_cm.errors import ConfigError
 from halo_cm.generation.catalogue import (
-    check_geometry,
     fingerprint,
     maps_fingerprint,
     read_catalogue,

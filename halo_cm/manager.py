@@ -16,6 +16,7 @@ from halo_cm.emulator import Emulator
 from halo_cm.errors import CheckpointError, ConfigError
 from halo_cm.pretrained import pretrained_models, pretrained_path
 from halo_cm.training.checkpoint import MODEL_KIND, read_tensors, write_tensors
+from halo_cm.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import os
@@ -48,8 +49,9 @@ class ModelManager:
         data, model
             All cutouts of ``config.data.path`` (or None), and the model of
             ``<config.output>/<config.name>/model.safetensors`` in evaluation mode, sampled as
-            ``config.sampling`` says. Where nothing was trained, the model of this name that comes
-            with the package, sampled at its own levels; the log says so.
+            ``config.sampling`` says. With ``skip_data_loading``, where no training was started,
+            the model of this name that comes with the package, sampled at its own levels; the log
+            says so.
 
         Raises
         ------
@@ -59,8 +61,9 @@ class ModelManager:
         DataError
             If the data cannot be read.
         """
-        path = config.run_folder / "model.safetensors"
-        if path.is_file() or config.name not in pretrained_models():
+        folder = RunFolder(config)
+        path, started = folder.model, folder.model.is_file() or folder.state.is_file()
+        if started or not skip_data_loading or config.name not in pretrained_models():
             model = ModelManager.load(path)
             model.use_sampling(config.sampling)
         else:

@@ -14,7 +14,7 @@ from halo_cm.training.checkpoint import MODEL_KIND, read_tensors, write_tensors
 _FOLDER = Path(__file__).parent / "weights"
 #: Largest file of weights in the package [bytes].
 LARGEST_FILE = 15_000_000
-_NETWORK = "denoiser."
+_NETWORK = "denoiser.network."
 
 
 def pretrained_models() -> list[str]:

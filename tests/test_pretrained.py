@@ -10,11 +10,16 @@ import torch
 from builders import make_config, make_cutouts, make_emulator
 
 from halo_cm import pretrained
+from halo_cm.config.objective import resolve_objective
+from halo_cm.config.universe import UniverseConfig
 from halo_cm.errors import CheckpointError, OutputError
 from halo_cm.manager import ModelManager, load_pretrained
 from halo_cm.pretrained import shrink
 from halo_cm.sampling import sample
 from halo_cm.training.checkpoint import MODEL_KIND, read_facts, read_tensors
+
+#: Omega_m, sigma_8, log10 Mc, theta_ej, A_star, s_scatter, log10 M200c.
+CENTRE = (0.3, 0.8, 12.5, 4.25, 0.06, 1.0, 13.5)
 
 
 @pytest.fixture
@@ -58,6 +63,44 @@ def test_a_run_that_does_not_exist_falls_back_and_says_so(weights, tmp_path, cap
     assert data is None
     np.testing.assert_array_equal(draw(model), draw(load_pretrained("tiny")))
     assert "does not exist: using the pretrained model 'tiny' of the package" in caplog.text
+    with pytest.raises(CheckpointError, match="no emulator at"):
+        ModelManager.initialize(config)  # with data that it may not fit
+    config.run_folder.mkdir(parents=True)
+    (config.run_folder / "state.safetensors").write_bytes(b"under way")
+    with pytest.raises(CheckpointError, match="no emulator at"):
+        ModelManager.initialize(config, skip_data_loading=True)
     ModelManager.save(make_emulator(seed=5), config.run_folder / "model.safetensors")
     _, own = ModelManager.initialize(config, skip_data_loading=True)
     assert not np.array_equal(draw(own), draw(model))
+
+
+def test_schedules_are_not_rounded(tmp_path):
+    model = make_emulator()
+    objective = resolve_objective({"name": "vdm", "schedule": "learned_linear"})
+    model.use_sampler(objective.sampler, objective.sampler_settings)
+    ModelManager.save(model, tmp_path / "full.safetensors")
+    small = ModelManager.load(shrink(tmp_path / "full.safetensors", tmp_path / "small.safetensors"))
+    for name, tensor in model.denoiser.schedule.state_dict().items():
+        assert torch.equal(tensor, small.denoiser.schedule.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("name", pretrained.pretrained_models())
+def test_what_is_shipped_draws_fields_of_the_present_universe(name):
+    path = pretrained.pretrained_path(name)
+    assert path.stat().st_size < pretrained.LARGEST_FILE
+    model = load_pretrained(name)
+    universe = UniverseConfig.from_preset("default")
+    assert model.geometry.provenance["universe_fingerprint"] == universe.fingerprint()
+    n = model.geometry.n_pixels
+    y, x = np.mgrid[:n, :n] - (n - 1) / 2
+    halo = 2e11 / (1 + np.hypot(x, y) / 2) ** 2 + 3e9
+    condition = np.stack([halo, *[np.full((n, n), halo.mean() / 2)] * 3])[None]
+    parameters = dict(zip(model.geometry.parameter_names, CENTRE, strict=True))
+    fields = sample(model, condition.astype(np.float32), 2, parameters=parameters, seed=0)
+    assert fields.shape == (1, 2, 3, n, n) and np.isfinite(fields).all()
+    # matter is conserved to a few per cent by what the network has learned
+    assert fields.sum((2, 3, 4)) == pytest.approx(halo.sum(), rel=0.1)
+
+
+def test_a_consistency_model_is_shipped():
+    assert "consistency" in pretrained.pretrained_models()

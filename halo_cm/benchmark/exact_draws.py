@@ -18,6 +18,8 @@ from halo_cm.containers import Cutouts, FloatArray
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.errors import DataError
 
+_FEWEST = 4  # two truths, and a floor that has a spread
+
 
 @dataclass(frozen=True)
 class ExactDraws:
@@ -33,6 +35,14 @@ class ExactDraws:
 
     cutouts: Cutouts
     fields: FloatArray
+
+    def __post_init__(self) -> None:
+        n_draws = self.fields.shape[1]
+        if n_draws < _FEWEST or n_draws % 2:
+            raise DataError(
+                f"found {n_draws} exact draws of a cutout, expected an even number from {_FEWEST}: "
+                "half of them are the truth, the others its floor"
+            )
 
     @property
     def n_truths(self) -> int:
@@ -61,21 +71,14 @@ class ExactDraws:
             ) from None
 
 
-def read_exact_draws(path: str | PathLike[str], n_draws: int | None = None) -> ExactDraws:
-    """Read a file of ``halo-cm simulate --oracle``.
-
-    Parameters
-    ----------
-    path
-        The file.
-    n_draws
-        Draws of each cutout to use; all if None.
+def read_exact_draws(path: str | PathLike[str]) -> ExactDraws:
+    """Read a file of ``halo-cm simulate --oracle``; of an odd number of draws all but the last.
 
     Raises
     ------
     DataError
-        If the file cannot be read, holds fewer than ``n_draws`` draws or fewer than 4 of a cutout,
-        or not as many of one as of the others.
+        If the file cannot be read, holds fewer than 4 draws of a cutout, or not as many of one as
+        of the others.
     """
     content = read_cutouts(path, "test")
     if content.target is None:
@@ -83,11 +86,11 @@ def read_exact_draws(path: str | PathLike[str], n_draws: int | None = None) -> E
     keys = np.stack([getattr(content, name) for name in IDENTITY])
     _, label = np.unique(keys, axis=1, return_inverse=True)
     counts = np.bincount(label.ravel())
-    n = int(counts.min()) if n_draws is None else n_draws
-    if counts.min() < max(n, 4) or (n_draws is None and counts.min() != counts.max()):
+    n = int(counts.min())
+    if n < _FEWEST or n != counts.max():
         raise DataError(
-            f"{path} holds {counts.min()} to {counts.max()} draws of a cutout, expected "
-            f"{max(n, 4)} of each: make it with `halo-cm simulate --oracle --n-exact-draws {n}`"
+            f"{path} holds {n} to {counts.max()} draws of a cutout, expected as many of each, at "
+            f"least {_FEWEST}: make it with `halo-cm simulate --oracle --n-exact-draws 64`"
         )
     n -= n % 2
     order = np.lexsort((content.realization, label.ravel()))

@@ -26,7 +26,7 @@ from halo_cm.statistics import (
 
 #: Draws of the truth that pixels are scored against, whose scores average over many pixels; and
 #: most samples of a halo that a classifier sees.
-_FEW_TRUTHS = 8
+FEW_TRUTHS = 8
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def measure(
     """
     width, star = geometry.field_of_view, geometry.channels.index("star")
     power = power_spectrum_2d(samples, width, window="hann", empty="zero").power
-    few = truth[:, :_FEW_TRUTHS]
+    few = truth[:, :FEW_TRUTHS]
     # members beside the truths that they are paired with, over and over
     pairs = np.resize(np.arange(few.shape[1]), samples.shape[1])
     cross = cross_power_spectrum_2d(samples, few[:, pairs], width, window="hann", empty="zero")
@@ -181,7 +181,7 @@ def measure(
         occupied=occupied_fraction(samples[:, :, star]).mean(1),
         crps_log_mass=np.stack(pixel_scores, axis=-1),
         crps_features=_score(features, true_features, scoring),
-        features=features[:, :_FEW_TRUTHS],
+        features=features[:, :FEW_TRUTHS],
         empty=(mass == 0).sum(1),
     )
 
@@ -197,8 +197,9 @@ def _context(cutouts: Cutouts) -> FloatArray:
 def _score(ensemble: FloatArray, truth: FloatArray, scoring: Scoring) -> FloatArray:
     """Score of (N, R, ...) against D truths (N, D, ...), averaged over these: (N, ...)."""
     if scoring == "ensemble":
-        n_truths = truth.shape[1]
-        total = sum(crps_fair(ensemble, truth[:, i]) for i in range(n_truths))
-        return np.asarray(total / n_truths)
+        # the spread of the members is the same for every truth: it is taken once
+        distance = [np.abs(ensemble - truth[:, i, None]).mean(1) for i in range(truth.shape[1])]
+        score: FloatArray = crps_fair(ensemble, truth[:, 0]) - distance[0] + np.mean(distance, 0)
+        return score
     error: FloatArray = np.abs(ensemble[:, :1] - truth).mean(1)
     return error if scoring == "deterministic" else error / 2

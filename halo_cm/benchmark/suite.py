@@ -16,7 +16,7 @@ import numpy as np
 
 from halo_cm.benchmark.exact_draws import ExactDraws
 from halo_cm.benchmark.floors import TRUTH_VS_TRUTH, truth_vs_truth
-from halo_cm.benchmark.measure import SampleStatistics, Truth, measure
+from halo_cm.benchmark.measure import FEW_TRUTHS, SampleStatistics, Truth, measure
 from halo_cm.benchmark.rows import Row
 from halo_cm.benchmark.selection import spread_over_masses
 from halo_cm.benchmark.summarise import summarise
@@ -155,16 +155,19 @@ def _assemble(
         truth=truth.as_dict(),
         rows=tuple(result for row, result in results if row.kind == "model"),
         floors={row.name: result for row, result in results if row.kind == "floor"},
-        settings=_describe(runner.settings, runner.members),
+        settings=_describe(runner),
         provenance=dict(provenance),
     )
 
 
-def _describe(settings: Settings, members: int) -> dict[str, Any]:
+def _describe(runner: _Runner) -> dict[str, Any]:
     """Everything that defines the statistics, as plain JSON values."""
+    n_truths = runner.truth.fields.shape[1]
     return {
-        **asdict(settings),
-        "members": members,
+        **asdict(runner.settings),
+        "members": runner.members,
+        "truths": n_truths,
+        "truths_for_pixels": min(n_truths, FEW_TRUTHS),
         "window": "hann",
         "pixel_mass": dict(PIXEL_MASS),
         "occupied_mass": OCCUPIED_MASS,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from halo_cm.config.ini import read_ini
 from halo_cm.config.objective import objective_class, objective_problems, resolve_objective
+from halo_cm.config.sampling import PLAIN_SAMPLERS
 from halo_cm.config.schema import Config
 from halo_cm.config.suggest import Location, dotted, explain, nearest
 from halo_cm.config.universe import PRESETS, UniverseConfig
@@ -21,8 +22,6 @@ from halo_cm.errors import ConfigError
 
 #: Values that a shell strips of their quotes: ``--set name=wide`` means ``name = "wide"``.
 _BARE_WORD = re.compile(r"[A-Za-z_~./][\w~./-]*")
-#: Sampler of the objectives that train plain denoisers.
-_DENOISER = "heun"
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -183,7 +182,7 @@ def _objective_problems(values: Mapping[str, Any]) -> list[tuple[Location, str]]
     phases = training.get("phases")
     problems: list[tuple[Location, str]] = []
     # sampler of the weights that a phase starts from; that of a file is checked when it is read
-    before = _DENOISER if training.get("start") else None
+    before = PLAIN_SAMPLERS[0] if training.get("start") else None
     for index, phase in enumerate(phases if isinstance(phases, list) else []):
         spec = _table(_table(phase).get("objective"))
         if not isinstance(spec.get("name"), str):
@@ -208,7 +207,7 @@ def _misfit(spec: Mapping[str, Any], before: str | None, n_latent: Any) -> str |
         return None
     if before is None:
         return "needs a phase before it, as its teacher, or a model file in its setting `teacher`"
-    if before != _DENOISER:
+    if before not in PLAIN_SAMPLERS:
         return (
             "needs a plain denoiser as its teacher, which the phase before it does not train: put "
             "it after a denoising phase, or name a model file in its setting `teacher`"

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from halo_cm.config.section import Count, Levels, Positive, Section, StepCount
 
+#: Samplers of plain denoisers; `SamplingConfig.denoiser_solver` chooses among them.
+PLAIN_SAMPLERS = ("heun", "dpm", "euler")
+
 
 class DiffusionConfig(Section):
     """Noise levels, in units of the normalised targets (recipes after Karras et al. 2022)."""
@@ -61,6 +64,11 @@ class SamplingConfig(Section):
         self.check_steps(self.n_sampling_steps, "n_sampling_steps")
         return self
 
+    @property
+    def known_steps(self) -> tuple[int, ...]:
+        """Numbers of steps that a consistency model has noise levels for."""
+        return (1, *sorted(self.levels))
+
     def check_steps(self, n_steps: int, name: str) -> None:
         """Check that there are levels for ``n_steps`` steps of a consistency model.
 
@@ -69,8 +77,8 @@ class SamplingConfig(Section):
         ValueError
             If there are none; the message calls the number ``name``.
         """
-        if n_steps != 1 and n_steps not in self.levels:
-            known = ", ".join(str(n) for n in (1, *sorted(self.levels)))
+        if n_steps not in self.known_steps:
+            known = ", ".join(map(str, self.known_steps))
             raise ValueError(
                 f"{name} = {n_steps}, but sampling.levels has noise levels for {known} steps: "
                 f"choose one of these or add sampling.levels.{n_steps}"

@@ -126,8 +126,8 @@ class Consistency(Sampler):
     def check_steps(self, n_steps: int) -> None:
         """Raise a ConfigError if there are no levels for this number of steps."""
         super().check_steps(n_steps)
-        if n_steps != 1 and n_steps not in self.sampling.levels:
-            known = ", ".join(str(n) for n in (1, *sorted(self.sampling.levels)))
+        if n_steps not in self.sampling.known_steps:
+            known = ", ".join(map(str, self.sampling.known_steps))
             raise ConfigError(
                 f"n_sampling_steps = {n_steps}: this model has noise levels for {known} steps; "
                 f"choose one of these or add sampling.levels.{n_steps} to its config"
@@ -301,8 +301,6 @@ _KINDS: tuple[type[Sampler], ...] = (
     *(Ancestral, InterpolantEuler, InterpolantHeun),
 )
 SAMPLERS = {kind.name: kind for kind in _KINDS}
-#: Those of plain denoisers.
-PLAIN = tuple(kind.name for kind in _KINDS if issubclass(kind, _DenoiserOde))
 
 
 def make_sampler(

@@ -42,7 +42,7 @@ def rich_table(summary: Summary) -> Table:
     headings, rows = headings[:_TERMINAL_COLUMNS], [row[:_TERMINAL_COLUMNS] for row in rows]
     table = Table(
         title=f"{summary.n_fields} unseen fields of {summary.n_haloes} haloes",
-        caption=_caption(summary),
+        caption=_caption(summary, classifier=False),
         box=box.HORIZONTALS,
         header_style="bold",
         padding=0,
@@ -64,7 +64,7 @@ def markdown_table(summary: Summary) -> str:
     texts = [[cell if isinstance(cell, str) else _join(cell) for cell in cells] for cells in rows]
     rule = ["---", *["---:"] * (len(headings) - 1)]
     lines = ["| " + " | ".join(cells) + " |\n" for cells in (titles, rule, *texts)]
-    return "".join(lines) + "\n" + _caption(summary) + "\n"
+    return "".join(lines) + "\n" + _caption(summary, classifier=True) + "\n"
 
 
 def _join(parts: list[str]) -> str:
@@ -77,18 +77,19 @@ def _ordered(summary: Summary) -> list[RowSummary]:
     return [*summary.rows, *floors, *exact]
 
 
-def _caption(summary: Summary) -> str:
+def _caption(summary: Summary, *, classifier: bool) -> str:
     members, floor = summary.settings["members"], summary.floors.get(TRUTH_VS_TRUTH)
     exact = "" if floor is None else f"; {floor.members} for truth against truth"
+    told_apart = " AUC: of a classifier that tells samples from truth (0.5: it cannot)."
     return (
         "P(k) error: mean of |P / P_true - 1| up to half the Nyquist wavenumber, and its bootstrap "
         "error over haloes; P is the power of the overdensity of each field under a Hann window. "
-        f" CRPS (lower is better) of {members} samples a halo (fewer for slow models{exact}), "
+        "Few samples of noisy power raise it. "
+        f"CRPS (lower is better) of {members} samples a halo (fewer for slow models{exact}), "
         "relative to exact draws of the truth or in dex. Posterior mean: of the transformed "
         "fields, decoded. Star pixels: share "
         f"above {summary.settings['occupied_mass']:.0e} Msun/h, in truth "
-        f"{summary.truth['occupied_fraction']:.3f}. AUC: of a classifier that tells samples from "
-        "truth (0.5: it cannot)."
+        f"{summary.truth['occupied_fraction']:.3f}." + (told_apart if classifier else "")
     )
 
 
@@ -118,8 +119,14 @@ def _cells(row: RowSummary, over_oracle: bool) -> list[Cell]:
         [f"{pixels[name]:.2f}" for name in channels],
         [f"{features[name]:.2f}" for name in channels],
         occupied,
-        _NONE if row.two_sample_auc is None else f"{row.two_sample_auc:.2f}",
+        _with_error(row.two_sample_auc, row.two_sample_auc_uncertainty),
     ]
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return _NONE
+    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
 
 
 def _percent(fraction: float) -> str:

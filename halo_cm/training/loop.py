@@ -84,7 +84,9 @@ class Trainer:
         self.network = self.emulator.denoiser.network
         if config.training.start is not None:
             start = load_start(config.training.start, self.emulator)
-            self.network.load_state_dict(start.denoiser.network.state_dict())
+            sampler = start.sampler
+            self.emulator.use_sampler(sampler.name, sampler.settings)
+            self.emulator.denoiser.load_state_dict(start.denoiser.state_dict())
         self.average = copy.deepcopy(self.emulator).requires_grad_(False).eval()
         self.data = TrainingData(train, self.emulator.normalization, self.accelerator.device)
         self.log = TrainingLog(
@@ -272,7 +274,9 @@ class Trainer:
             save_emulator(self.average, path, self._where(phase, phase.n_steps - 1))
         if phase.base is not None:
             self.average.denoiser.network.load_state_dict(phase.base.state_dict())
-        self.network.load_state_dict(self.average.denoiser.network.state_dict())
+            # a schedule that a reference has learned is not handed on
+            self.average.denoiser.schedule = self.emulator.denoiser.schedule = None
+        self.emulator.denoiser.load_state_dict(self.average.denoiser.state_dict())
         self.accelerator.free_memory()
 
     def _competes(self, phase: Phase) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from halo_cm.config.differences import differences
+from halo_cm.config.sampling import PLAIN_SAMPLERS
 from halo_cm.diffusion.denoiser import Denoiser
-from halo_cm.diffusion.samplers import PLAIN
 from halo_cm.errors import CheckpointError
 from halo_cm.manager import load_emulator
 
@@ -87,7 +87,7 @@ def _load(path: Path, emulator: Emulator, parts: Sequence[str], *, plain: bool =
         for e in (found, emulator)
     )
     changes = differences(theirs, ours)
-    if plain and found.sampler.name not in PLAIN:
+    if plain and found.sampler.name not in PLAIN_SAMPLERS:
         kind = found.sampler.name
         changes.append(f"a teacher must be a plain denoiser, there is a model sampled by {kind}")
     statistics = dict(emulator.normalization.named_buffers())

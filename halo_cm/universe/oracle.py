@@ -210,6 +210,10 @@ def simulate_oracle(
     return make_in_parts(parts, path, workers=workers, overwrite=overwrite)
 
 
+#: Raised when other haloes are chosen for the same options.
+_CHOICE = 2
+
+
 @dataclass(frozen=True)
 class _Job:
     """Cutouts of one test box that share one parameter vector.
@@ -248,7 +252,7 @@ def _oracle_geometry(config: UniverseConfig, options: OracleOptions) -> Geometry
     """Geometry whose fingerprint tells the oracle from the universe itself."""
     shared = geometry(config)
     about = json.dumps(vars(options), sort_keys=True)
-    words = f"{config.fingerprint()} oracle {about}"
+    words = f"{config.fingerprint()} oracle {_CHOICE} {about}"
     fingerprint = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
     return replace(
         shared, provenance={**shared.provenance, "fingerprint": fingerprint, "oracle": about}

@@ -67,4 +67,6 @@ def _kernel_13(x: Array) -> Array:
         logarithm = np.log(np.abs((1 + x) / (1 - x)))
         exact = 12 / x**2 - 158 + 100 * x**2 - 42 * x**4
         exact = exact + 3 / x**3 * (x**2 - 1) ** 3 * (7 * x**2 + 2) * logarithm
-    return np.where(x < 0.01, -168.0, np.where(x > 30, -488 / 5, exact))
+    # at x = 1 the logarithm diverges, but not its product with (x^2 - 1)^3
+    limits = [x < 0.01, x > 30, x == 1]
+    return np.select(limits, [-168.0, -488 / 5, -88.0], exact)

@@ -15,10 +15,11 @@ from halo_cm.benchmark import (
     evaluate,
     read_exact_draws,
 )
-from halo_cm.benchmark.measure import Truth
+from halo_cm.benchmark.measure import Truth, _score
 from halo_cm.containers import Cutouts
 from halo_cm.data.cutouts import write_cutouts
 from halo_cm.errors import DataError
+from halo_cm.statistics import crps_fair
 
 N_EXACT = 16
 SETTINGS = Settings(n_resamples=100, fields_at_once=10, timing_fields=4, timing_repeats=1)
@@ -80,15 +81,48 @@ def test_files_of_exact_draws(oracle_file, draws):
     np.testing.assert_array_equal(found.fields, draws.fields)
     np.testing.assert_array_equal(found.cutouts.condition, draws.cutouts.condition)
     np.testing.assert_array_equal(found.cutouts.target, draws.fields[:, 0])
-    assert read_exact_draws(oracle_file, 7).fields.shape[1] == 6
 
 
 def test_too_few_draws_and_other_cutouts_are_refused(oracle_file, draws, cutouts, tmp_path):
-    with pytest.raises(DataError, match=r"holds 16 to 16 draws of a cutout, expected 20 of each"):
-        read_exact_draws(oracle_file, 20)
     write_cutouts(tmp_path / "single.h5", cutouts)
-    with pytest.raises(DataError, match=r"holds 1 to 1 draws of a cutout, expected 4"):
+    with pytest.raises(DataError, match="holds 1 to 1 draws of a cutout, expected as many"):
         read_exact_draws(tmp_path / "single.h5")
+    with pytest.raises(DataError, match="found 3 exact draws"):
+        ExactDraws(cutouts, draws.fields[:, :3])
     elsewhere = replace(cutouts, box=cutouts.box + 1)
     with pytest.raises(DataError, match="no exact draws of the cutout"):
         draws.first_half(elsewhere)
+
+
+def test_scores_are_means_over_the_truths(draws):
+    """Of the fair CRPS against each truth, which the spread taken once must not change."""
+    rng = np.random.default_rng(0)
+    ensemble, truth = rng.normal(size=(5, 6, 3)), rng.normal(size=(5, 4, 3))
+    expected = np.mean([crps_fair(ensemble, truth[:, i]) for i in range(4)], axis=0)
+    np.testing.assert_allclose(_score(ensemble, truth, "ensemble"), expected, atol=1e-12)
+
+
+def test_a_classifier_tells_a_model_that_ignores_its_condition(draws, exact):
+    """Fields of another halo look real, but not beside their condition."""
+
+    def shuffled(part: Cutouts, members: int, seed: int) -> np.ndarray:
+        return np.roll(exact(part, members, seed), len(part) // 2, axis=0)
+
+    rows = [Row("exact", 1, 1, exact), Row("shuffled", 1, 1, shuffled)]
+    found = evaluate(rows, draws.cutouts, draws, members=8, seed=3, settings=SETTINGS).summary
+    honest, blind = found.rows
+    assert abs(honest.two_sample_auc - 0.5) < 4 * honest.two_sample_auc_uncertainty
+    assert blind.two_sample_auc > 0.5 + 5 * blind.two_sample_auc_uncertainty
+    assert abs(found.floors[TRUTH_VS_TRUTH].two_sample_auc - 0.5) < 0.1
+
+
+def test_cross_correlation_pairs_members_with_truths(draws):
+    """Members that are the truths themselves are correlated with them perfectly."""
+
+    def copy(part: Cutouts, members: int, seed: int) -> np.ndarray:
+        return draws.first_half(part)[:, :members]
+
+    found = evaluate(
+        [Row("copy", 1, 1, copy)], draws.cutouts, draws, members=8, seed=3, settings=SETTINGS
+    ).summary.rows[0]
+    np.testing.assert_allclose(found.cross_correlation["gas"], 1, atol=1e-6)

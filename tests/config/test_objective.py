@@ -18,7 +18,6 @@ from halo_cm.objectives.base import Objective
 
 class Mine(Objective):
     sampler: ClassVar = "heun"
-    boundary: ClassVar = "zero"
     uses_teacher: ClassVar = True
     strength: float = 1.0
 

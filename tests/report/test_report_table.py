@@ -59,5 +59,5 @@ def test_markdown_has_one_line_a_row(summary) -> None:
     n_columns = len(table_cells(summary)[0])
     assert [line.count("|") for line in lines[:6]] == [n_columns + 1] * 6
     assert "2.0 ± 2.0 / 4.0 ± 4.0 / 6.0 ± 6.0" in lines[2]
-    assert lines[2].endswith("| 0.53 |")
+    assert lines[2].endswith("| 0.53 ± 0.01 |")
     assert "in truth 0.260" in lines[-1]

@@ -70,6 +70,23 @@ def test_the_schedule_is_trained_averaged_saved_and_continued(cutouts, data, tmp
     assert_equal_weights(train(config, resume=True).model, whole.model)
 
 
+def test_a_learned_schedule_is_handed_on_by_phases_and_by_a_file(data, tmp_path):
+    """At a learning rate of next to nothing the second training keeps what was learned."""
+    folder = train(config_of(data, tmp_path / "one", LEARNED, LEARNED))
+    still = [{"objective": LEARNED, "steps": 1, "learning_rate": 1e-12}]
+    training = {"phases": still, "start": str(folder.model)}
+    other = make_config(data, tmp_path / "two", training=training, sampling=SAMPLING)
+    first, second, third = (
+        ModelManager.load(path).denoiser.schedule.state_dict()
+        for path in (*sorted(folder.path.glob("phases/*.safetensors")), train(other).model)
+    )
+    fresh = ModelManager.load(folder.model).sampler.make_schedule().state_dict()
+    for name, tensor in first.items():
+        # ten steps of the same rate move it further away than one training of eight would
+        assert (second[name] - fresh[name]).abs().max() > (tensor - fresh[name]).abs().max()
+        torch.testing.assert_close(third[name], second[name], atol=1e-6, rtol=0)
+
+
 OPPOSED = """
 import torch
 

@@ -1,0 +1,105 @@
+"""Several finished models on the same haloes, by the command and by the function."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from halo_cm.cli import app
+from halo_cm.compare import CompareOptions, compare
+from halo_cm.data.cutouts import read_cutouts, write_cutouts
+from halo_cm.errors import DataError
+from halo_cm.universe.oracle import OracleOptions, simulate_oracle, universe_of
+from halo_cm.versions import file_sha256
+
+FEW = CompareOptions(steps=(1, 2), n_cutouts=6, n_members=2, n_resamples=20)
+
+
+@pytest.fixture
+def model(trained_run):
+    return trained_run.folder / "runs" / "consistency" / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def oracle(trained_run, tmp_path_factory):
+    """Four exact draws of six test cutouts of the universe that the run was trained on."""
+    path = tmp_path_factory.mktemp("oracle") / "oracle.h5"
+    options = OracleOptions(n_haloes=4, n_draws=4, n_parameters=1)
+    return simulate_oracle(universe_of(trained_run.data), path, options, workers=1)
+
+
+def test_models_are_compared_with_exact_draws(model, trained_run, oracle, tmp_path):
+    models = {"one": model, "same": model}
+    found = compare(models, trained_run.data, tmp_path, oracle=oracle, options=FEW)
+    assert [row.label for row in found.rows] == [
+        *("one, 1 step", "one, 2 steps"),
+        *("same, 1 step", "same, 2 steps"),
+    ]
+    assert found.rows[0].crps_log_mass == found.rows[2].crps_log_mass
+    assert set(found.floors) == {"truth_vs_truth", "copied input"}
+    assert found.settings["truths"] == found.settings["truths_for_pixels"] == 2
+    assert found.provenance["oracle"]["sha256"] == file_sha256(oracle)
+    assert json.loads((tmp_path / "summary.json").read_text())["n_fields"] == 4
+
+
+def test_exact_draws_of_another_universe_are_refused(model, trained_run, oracle, tmp_path):
+    other = read_cutouts(oracle, None)
+    provenance = {**other.geometry.provenance, "universe_fingerprint": "0"}
+    geometry = replace(other.geometry, provenance=provenance)
+    write_cutouts(tmp_path / "other.h5", replace(other, geometry=geometry))
+    with pytest.raises(DataError, match=r"another universe than .* is 0 there"):
+        compare({"a": model}, trained_run.data, tmp_path, oracle=tmp_path / "other.h5", options=FEW)
+
+
+def test_a_model_of_other_pixels_is_refused(model, trained_run, tmp_path):
+    test = read_cutouts(trained_run.data, None)
+    geometry = replace(test.geometry, scales=tuple(2 * s for s in test.geometry.scales))
+    write_cutouts(tmp_path / "wide.h5", replace(test, geometry=geometry))
+    with pytest.raises(DataError, match=r"a: scales are .* trained with"):
+        compare({"a": model}, tmp_path / "wide.h5", tmp_path / "report", options=FEW)
+    assert not (tmp_path / "report").exists()
+
+
+def test_steps_without_levels_are_left_out_and_said(model, trained_run, tmp_path, caplog):
+    options = replace(FEW, steps=(1, 8))
+    with caplog.at_level(logging.WARNING, logger="halo_cm"):
+        found = compare({"a": model}, trained_run.data, tmp_path, options=options)
+    assert [row.n_sampling_steps for row in found.rows] == [1]
+    assert "a has no noise levels for 8 steps: left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--models a", "--models needs --data FILE"),
+        ("--models a --data x --model consistency", "leave out --model, --config and --set"),
+        ("--models a --data x --steps 1,1", "expected different whole numbers"),
+        ("--models a --data x --steps 0", "expected different whole numbers"),
+        ("--models nobody --data x", "no trained model 'nobody'"),
+        ("--model consistency --steps 1 --oracle f", "--steps, --oracle: only with --models"),
+        ("--models a --data x --seed -3", "--seed -3: expected a number"),
+    ],
+)
+def test_mistakes_get_one_clear_message(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["benchmark", *options.split()])
+    assert result.exit_code != 0 and message in result.output
+
+
+def test_rows_have_names(model, trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = tmp_path / "a=b.safetensors"
+    shutil.copy(model, odd)
+    arguments = ["--data", str(trained_run.data), "--steps", "1", "--n-samples", "2"]
+    twice = CliRunner().invoke(app, ["benchmark", "--models", f"{model},{model}", *arguments])
+    assert "twice: give a row LABEL=FILE" in twice.output
+    good = f"x={model},a=b.safetensors"
+    result = CliRunner().invoke(app, ["benchmark", "--models", good, *arguments])
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "report" / "summary.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["x", "a=b"]
