@@ -141,9 +141,11 @@ class Trainer:
         target = copy.deepcopy(self.network) if objective.uses_target else None
         base = copy.deepcopy(self.network) if config.reference else None
         optimizer = make_optimizer(config, self.emulator.denoiser)
-        student, schedule, optimizer = self.accelerator.prepare(
-            self.network, self.emulator.denoiser.schedule, optimizer
-        )
+        student, optimizer = self.accelerator.prepare(self.network, optimizer)
+        schedule = self.emulator.denoiser.schedule
+        # the gradients of several processes can only be averaged where there are some
+        if schedule is not None and any(p.requires_grad for p in schedule.parameters()):
+            schedule = self.accelerator.prepare(schedule)
         return Phase(
             index=index,
             config=config,

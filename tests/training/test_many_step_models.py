@@ -87,6 +87,13 @@ def test_a_learned_schedule_is_handed_on_by_phases_and_by_a_file(data, tmp_path)
         torch.testing.assert_close(third[name], second[name], atol=1e-6, rtol=0)
 
 
+def test_two_processes_train_a_schedule_that_learns_nothing(cutouts, data, tmp_path):
+    """The shipped vdm.toml on two cores: there are no gradients of the schedule to average."""
+    folder = train(config_of(data, tmp_path, {"name": "vdm"}, processes=2))
+    model, fields = draw(folder.model, cutouts)
+    assert model.sampler.name == "ancestral" and fields.shape == (3, 2, 3, 16, 16)
+
+
 OPPOSED = """
 import torch
 
