@@ -29,6 +29,7 @@ from halo_cm.sampling import DEVICE_BATCH
 from halo_cm.statistics import STATISTICS_VERSION
 from halo_cm.training.launch import refuse_foreign_launcher
 from halo_cm.training.run import train
+from halo_cm.training.start import require_models
 from halo_cm.universe.simulate import simulate
 from halo_cm.versions import file_sha256, installed
 
@@ -68,6 +69,7 @@ def run(config: Config, *, resume: bool = False) -> Summary:
         Figures of merit on the unseen boxes; the report is in ``<output>/<name>/report``.
     """
     refuse_foreign_launcher()
+    require_models(config)
     prepare_data(config)
     folder = train(config, resume=resume)
     return benchmark_run(config, folder, reuse=True)

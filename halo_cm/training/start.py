@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,13 +17,33 @@ from halo_cm.manager import load_emulator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from halo_cm.config.schema import Config
     from halo_cm.emulator import Emulator
     from halo_cm.objectives.base import Objective
 
 #: Relative difference up to which statistics of the data are the same (rounding of their sums).
 _SAME = 1e-4
+
+
+def require_models(config: Config) -> None:
+    """Check that the model files that a training begins with exist, before anything is simulated.
+
+    Raises
+    ------
+    CheckpointError
+        If one is missing.
+    """
+    named = {"training.start": config.training.start}
+    for index, phase in enumerate(config.training.phases):
+        named[f"training.phases.{index}.objective.teacher"] = phase.objective.get("teacher")
+    for key, path in named.items():
+        if path is not None and not Path(path).is_file():
+            run = Path(path).parent.name
+            raise CheckpointError(
+                f"{key} = {str(path)!r}: there is no such model file; train it first, as with "
+                f"`python train_unified.py --model {run}` if it is a run of this folder"
+            )
 
 
 def load_start(path: Path, emulator: Emulator) -> Emulator:

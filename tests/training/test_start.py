@@ -9,6 +9,7 @@ import pytest
 import torch
 from builders import make_config, make_cutouts, merge
 
+from halo_cm import pipeline
 from halo_cm.data.cutouts import write_cutouts
 from halo_cm.data.normalize import Normalization
 from halo_cm.emulator import Emulator
@@ -265,3 +266,15 @@ def test_a_start_given_later_is_another_run(data, denoiser, tmp_path):
     train(run_of(data, tmp_path, ["denoising"], steps=2))
     with pytest.raises(CheckpointError, match=r"training.start: nothing there, a table now"):
         train(run_of(data, tmp_path, ["denoising"], steps=2, training={"start": denoiser}))
+
+
+def test_missing_models_are_noticed_before_anything_is_simulated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    phases = [{"objective": {"name": "cd", "teacher": "runs/wise/model.safetensors"}, "steps": 4}]
+    absent = {"phases": phases, "start": "runs/first/model.safetensors"}
+    started = make_config(tmp_path / "none.h5", training=absent)
+    with pytest.raises(CheckpointError, match=r"training\.start = .*train it first.*--model first"):
+        pipeline.run(started)
+    taught = make_config(tmp_path / "none.h5", training={"phases": phases})
+    with pytest.raises(CheckpointError, match=r"phases\.0\.objective\.teacher = .*--model wise"):
+        pipeline.run(taught)
