@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,21 @@ def fail(job: int, report: Report) -> None:
 
 def die(job: int, report: Report) -> None:
     os.kill(os.getpid(), signal.SIGKILL if job else signal.SIGCONT)
+
+
+class Thing:
+    """Something that can be referred to weakly."""
+
+
+def told_to_stop_in_a_callback(job: int, report: Report) -> None:
+    def stop(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thing = Thing()
+    reference = weakref.ref(thing, stop)
+    del thing  # Python drops what is raised in the callback
+    time.sleep(60)
+    assert reference() is None
 
 
 def bug(job: int, report: Report) -> None:
@@ -90,6 +106,14 @@ def test_an_error_in_a_worker_stops_the_others():
 def test_a_killed_worker_is_noticed():
     with pytest.raises(HaloCMError, match=r"worker process of job 1 was killed by SIGKILL.*mem"):
         list(run_jobs([die], [0, 1, 2]))
+
+
+def test_a_worker_that_is_told_to_stop_in_a_callback_stops_quietly(capfd):
+    start = time.monotonic()
+    with pytest.raises(HaloCMError, match=f"exit code {128 + signal.SIGTERM}"):
+        list(run_jobs([told_to_stop_in_a_callback], [0]))
+    assert time.monotonic() - start < 30
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_bug_in_a_worker_is_reported(capfd):
