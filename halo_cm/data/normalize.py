@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from halo_cm.config.schema import NormalizationConfig
     from halo_cm.containers import Cutouts, Geometry
 
+#: Width of the soft step of `Normalization.occupied`, in units of the faintest root mass.
+_SOFTNESS = 0.2
+
 #: Cutouts handled at a time while statistics are measured.
 _CHUNK = 256
 
@@ -211,6 +214,19 @@ class Normalization(nn.Module):
     def roots(self, mass: Tensor) -> Tensor:
         """``(m / m0)^p`` of each channel, gentle on faint and bright pixels alike."""
         return (mass / self.config.mass_floor).clamp(min=1e-6) ** self.config.star_exponent
+
+    def occupied(self, x: Tensor) -> Tensor:
+        """Indicator of occupied star pixels of normalised fields, (B, 1, H, W), with a gradient.
+
+        It rises from 0 to 1 around the faintest mass that is kept, and is 0 without such a limit.
+        """
+        faintest = (
+            self.config.star_threshold / self.config.mass_floor
+        ) ** self.config.star_exponent
+        if faintest == 0:
+            return torch.zeros_like(x[:, 2:])
+        y = x[:, 2:] * self.target_std[2:].view(-1, 1, 1) + self.target_mean[2:].view(-1, 1, 1)
+        return torch.sigmoid((y / faintest - 1) / _SOFTNESS)
 
     def _transform(self, target: Tensor, condition: Tensor, parameters: Tensor) -> Tensor:
         smooth = self._log(target[:, :2]) - self._baseline(condition, parameters)

@@ -6,7 +6,7 @@ With members x_1 ... x_m of the same condition and the truth y, for each feature
 
 is an unbiased estimate of the energy score (Gneiting & Raftery 2007, section 4.3), proper for the
 joint distribution of f. Sums over features stay proper. Scores on patches of several scales:
-arXiv:2506.10868.
+arXiv:2506.10868. Features pooled over a batch score its haloes, which are independent, jointly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,22 @@ from pydantic import Field
 from torch import Tensor
 
 from halo_cm.objectives.base import Objective, Step
-from halo_cm.objectives.features import Feature, apertures, band_powers, patches, pixels, with_total
+from halo_cm.objectives.features import (
+    MASS_FLOOR,
+    POWER_FLOOR,
+    SHARE_FLOOR,
+    Feature,
+    apertures,
+    band_powers,
+    logs,
+    masses,
+    patches,
+    pixels,
+    pooled,
+    powers,
+    shares,
+    with_total,
+)
 
 if TYPE_CHECKING:
     from halo_cm.data.normalize import Batch
@@ -38,6 +53,12 @@ class ScoredObjective(Objective):
     patch_weight: float = Field(1.0, ge=0, description="patches of several scales, likewise")
     power_weight: float = Field(0.3, ge=0, description="log band powers, normalised and physical")
     aperture_weight: float = Field(1.0, ge=0, description="log masses in centred apertures")
+    occupied_weight: float = Field(
+        1.0, ge=0, description="log share of occupied star pixels in centred squares"
+    )
+    pooled_weight: float = Field(
+        0.5, ge=0, description="logs of power, masses and occupied share, each summed over a batch"
+    )
     patch_scales: tuple[tuple[int, int], ...] = Field(
         ((1, 4), (1, 8), (2, 8), (4, 8)),
         description="(coarsening, width in coarse pixels) of the patches",
@@ -52,7 +73,10 @@ class ScoredObjective(Objective):
         """Sum of the weighted energy scores; the batch holds one truth for all members."""
         members = self.members(step, batch)
         total = batch.x_clean.new_zeros(())
-        for weight, feature in self._normalised_features(batch.x_clean.shape[-1]):
+        normalised = self._normalised_features(batch.x_clean.shape[-1])
+        if self.physical:
+            normalised += self._occupied_features(step)
+        for weight, feature in normalised:
             total = total + weight * energy_score(feature, members, batch.x_clean)
         if not self.physical:
             return total
@@ -71,13 +95,27 @@ class ScoredObjective(Objective):
         ]
         return [f for f in features if f[0] > 0]
 
+    def _occupied_features(self, step: Step) -> list[tuple[float, Feature]]:
+        occupied = step.normalization.occupied
+
+        def share(x: Tensor) -> Tensor:
+            return shares(occupied(x))
+
+        features = [
+            (self.occupied_weight, logs(share, SHARE_FLOOR)),
+            (self.pooled_weight, pooled(share, SHARE_FLOOR)),
+        ]
+        return [f for f in features if f[0] > 0]
+
     def _physical_features(self, step: Step) -> list[tuple[float, Feature]]:
-        roots, powers, masses = step.normalization.roots, band_powers(contrast=True), apertures
+        roots, power = step.normalization.roots, powers(contrast=True)
         features: list[tuple[float, Feature]] = [
             (self.pixel_weight, lambda m: pixels(roots(m))),
             (self.patch_weight, lambda m: patches(1, 8)(roots(m))),
-            (self.power_weight, lambda m: powers(with_total(m))),
-            (self.aperture_weight, lambda m: masses(with_total(m))),
+            (self.power_weight, lambda m: band_powers(contrast=True)(with_total(m))),
+            (self.aperture_weight, lambda m: apertures(with_total(m))),
+            (self.pooled_weight, pooled(lambda m: power(with_total(m)), POWER_FLOOR)),
+            (self.pooled_weight, pooled(lambda m: masses(with_total(m)), MASS_FLOOR)),
         ]
         return [f for f in features if f[0] > 0]
 

@@ -15,8 +15,9 @@ from torch.nn import functional
 
 Feature = Callable[[Tensor], Tensor]
 
-#: Mass [Msun/h] that keeps the log of an empty aperture finite.
-_APERTURE_FLOOR = 1e8
+#: What keeps logs finite: mass of an empty aperture [Msun/h], its share of occupied pixels, and
+#: power without structure.
+MASS_FLOOR, SHARE_FLOOR, POWER_FLOOR = 1e8, 0.01, 1e-3
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -46,8 +47,32 @@ def patches(coarsen: int, width: int) -> Feature:
     return feature
 
 
+def logs(amounts: Feature, floor: float) -> Feature:
+    """Log of each amount, a vector of its own: (..., n) -> (..., n, 1)."""
+    return lambda x: (amounts(x) + floor).log().unsqueeze(-1)
+
+
+def pooled(amounts: Feature, floor: float) -> Feature:
+    """Log of the mean over the batch, (1, ..., n, 1).
+
+    Mean power and mean mass, which a model is judged by, are carried by a few haloes. Logs of
+    single haloes give these no more weight than the others.
+    """
+    return logs(lambda x: amounts(x).mean(0, keepdim=True), floor)
+
+
 def band_powers(*, contrast: bool) -> Feature:
-    """Log power in rings of integer wavenumber below Nyquist, (B, C, n_rings, 1).
+    """Log power in rings of integer wavenumber below Nyquist, (B, C, n_rings, 1)."""
+    return logs(powers(contrast=contrast), POWER_FLOOR)
+
+
+def apertures(mass: Tensor) -> Tensor:
+    """Log mass in centred squares, (B, C, 4, 1)."""
+    return logs(masses, MASS_FLOOR)(mass)
+
+
+def powers(*, contrast: bool) -> Feature:
+    """Power in rings of integer wavenumber below Nyquist, (B, C, n_rings).
 
     Apodised as `halo_cm.statistics.power` does it: the mean that is subtracted is weighted by the
     window.
@@ -62,24 +87,30 @@ def band_powers(*, contrast: bool) -> Feature:
         weights = _rings(x.shape[-1])[0].to(x.device)
         scale = x.mean((-1, -2), keepdim=True).clamp(min=1e-30) if contrast else 1.0
         x = (x - (x * weights).sum((-1, -2), keepdim=True) / weights.sum()) / scale
-        return (_ring_power(x) + 1e-3).log().unsqueeze(-1)
+        return _ring_power(x)
 
     return feature
 
 
-def apertures(mass: Tensor) -> Tensor:
-    """Log mass in centred squares of 1/8, 1/4, 1/2 and all of the width, (B, C, 4, 1)."""
-    half = mass.shape[-1] // 2
-    sums = [
-        mass[..., half - w : half + w, half - w : half + w].sum((-1, -2))
-        for w in (max(half // 8, 1), max(half // 4, 1), max(half // 2, 1), half)
-    ]
-    return (torch.stack(sums, -1) + _APERTURE_FLOOR).log().unsqueeze(-1)
+def masses(mass: Tensor) -> Tensor:
+    """Mass in centred squares of 1/8, 1/4, 1/2 and all of the width, (B, C, 4)."""
+    return torch.stack([part.sum((-1, -2)) for part in _squares(mass)], -1)
+
+
+def shares(occupied: Tensor) -> Tensor:
+    """Mean of an indicator of pixels over the same squares, (B, C, 4)."""
+    return torch.stack([part.mean((-1, -2)) for part in _squares(occupied)], -1)
 
 
 def with_total(mass: Tensor) -> Tensor:
     """Append the total mass as one more channel."""
     return torch.cat([mass, mass.sum(1, keepdim=True)], 1)
+
+
+def _squares(x: Tensor) -> list[Tensor]:
+    half = x.shape[-1] // 2
+    widths = (max(half // 8, 1), max(half // 4, 1), max(half // 2, 1), half)
+    return [x[..., half - w : half + w, half - w : half + w] for w in widths]
 
 
 def _ring_power(x: Tensor) -> Tensor:

@@ -86,6 +86,29 @@ def test_star_pixels_below_a_stellar_particle_are_empty():
     assert torch.equal(star > 0, target[:, 2] >= 1e8)
 
 
+def test_occupied_star_pixels_are_counted_with_a_gradient():
+    cutouts = make_cutouts()
+    normalization = Normalization.fit(NormalizationConfig(star_threshold=1e6), cutouts)
+    _, condition, parameters = tensors(cutouts)
+    mass = torch.zeros(1, 3, 16, 16)
+    mass[0, 2, 0, :5] = torch.tensor([1e6, 1e8, 1e9, 1e10, 1e5])
+    x = normalization.encode(mass, condition[:1], parameters[:1], torch.zeros(1)).x_clean
+    x.requires_grad_()
+    occupied = normalization.occupied(x)
+    assert occupied.shape == (1, 1, 16, 16)
+    assert occupied[0, 0, 0, 0].item() == pytest.approx(0.5, abs=1e-3)
+    assert (occupied[0, 0, 0, 1:4] > 0.95).all()
+    assert occupied[0, 0, 0, 4] < 0.2 and (occupied[0, 0, 1:] < 0.01).all()
+    occupied.sum().backward()
+    assert (x.grad[0, 2] >= 0).all() and (x.grad[0, 2, 1:] > 0.01).all()
+    assert (x.grad[0, :2] == 0).all()
+
+
+def test_without_a_faintest_star_pixel_none_is_counted():
+    normalization = Normalization.fit(NormalizationConfig(star_threshold=0), make_cutouts())
+    assert (normalization.occupied(torch.randn(2, 3, 8, 8)) == 0).all()
+
+
 def test_statistics_travel_with_the_weights():
     cutouts = make_cutouts()
     fitted = Normalization.fit(NormalizationConfig(), cutouts)

@@ -14,7 +14,16 @@ from gaussian_world import make_step
 
 from halo_cm.objectives.energy_score import EnergyScore
 from halo_cm.objectives.fair_scores import energy_score
-from halo_cm.objectives.features import apertures, band_powers, patches, pixels
+from halo_cm.objectives.features import (
+    MASS_FLOOR,
+    apertures,
+    band_powers,
+    logs,
+    masses,
+    patches,
+    pixels,
+    pooled,
+)
 from halo_cm.statistics.power import power_spectrum_2d
 
 
@@ -112,6 +121,32 @@ def test_apertures_are_centred():
     logs = apertures(corner)[0, 0, :, 0]
     assert logs[-1].exp().item() == pytest.approx(1e12, rel=1e-3)
     assert torch.all(logs[:-1] == logs[0])
+
+
+@pytest.mark.parametrize("n", [1, 8])
+def test_pooled_amounts_are_those_of_the_batch(n):
+    mass = torch.rand(n, 2, 16, 16, generator=torch.Generator().manual_seed(5)) * 1e12
+    found = pooled(masses, MASS_FLOOR)(mass)
+    assert found.shape == (1, 2, 4, 1)
+    total = mass.sum((-1, -2)).mean(0)
+    torch.testing.assert_close(found[0, :, -1, 0], total.log(), rtol=1e-5, atol=0)
+
+
+def test_pooling_shows_missing_tails():
+    """Haloes whose brightest twentieth is cut lose a quarter of the mass: logs hardly show it."""
+    g = torch.Generator().manual_seed(6)
+    a, b, y = ((1.5 * torch.randn(1000, 16, 1, 1, 1, generator=g)).exp() * 1e10 for _ in range(3))
+    low, high = (x.clamp(max=float(y.quantile(0.95))) for x in (a, b))
+
+    def loss(feature):
+        changes = [
+            energy_score(feature, [i, j], k) - energy_score(feature, [m, n], k)
+            for i, j, m, n, k in zip(low, high, a, b, y, strict=True)
+        ]
+        return torch.stack(changes).mean()
+
+    assert loss(pooled(masses, MASS_FLOOR)) > 0.01
+    assert loss(pooled(masses, MASS_FLOOR)) > 10 * loss(logs(masses, MASS_FLOOR))
 
 
 def test_gradient_is_finite_where_members_agree_in_empty_maps():
