@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from halo_cm.config.schema import NormalizationConfig
     from halo_cm.containers import Cutouts, Geometry
 
-#: Width of the soft step of `Normalization.occupied`, in units of the faintest root mass.
+#: Width of the smooth step in `Normalization.occupied`, in units of the faintest root mass.
 _SOFTNESS = 0.2
 
 #: Cutouts handled at a time while statistics are measured.
@@ -216,17 +216,18 @@ class Normalization(nn.Module):
         return (mass / self.config.mass_floor).clamp(min=1e-6) ** self.config.star_exponent
 
     def occupied(self, x: Tensor) -> Tensor:
-        """Indicator of occupied star pixels of normalised fields, (B, 1, H, W), with a gradient.
+        """Which star pixels of normalised fields are occupied, 0 or 1, shape (B, 1, H, W).
 
-        It rises from 0 to 1 around the faintest mass that is kept, and is 0 without such a limit.
+        Its gradient is that of a smooth step around the faintest mass that is kept (a
+        straight-through estimate); without such a limit it is 0.
         """
-        faintest = (
-            self.config.star_threshold / self.config.mass_floor
-        ) ** self.config.star_exponent
+        config = self.config
+        faintest = (config.star_threshold / config.mass_floor) ** config.star_exponent
         if faintest == 0:
             return torch.zeros_like(x[:, 2:])
         y = x[:, 2:] * self.target_std[2:].view(-1, 1, 1) + self.target_mean[2:].view(-1, 1, 1)
-        return torch.sigmoid((y / faintest - 1) / _SOFTNESS)
+        smooth = torch.sigmoid((y / faintest - 1) / _SOFTNESS)
+        return (y >= faintest).to(y.dtype) + smooth - smooth.detach()
 
     def _transform(self, target: Tensor, condition: Tensor, parameters: Tensor) -> Tensor:
         smooth = self._log(target[:, :2]) - self._baseline(condition, parameters)
