@@ -14,6 +14,9 @@ from halo_cm.errors import ConfigError
 if TYPE_CHECKING:
     from halo_cm.benchmark import Summary
 
+#: Among models, the copied input, which is one of the floors whether it is named or not.
+_COPY = "copy"
+
 
 @dataclass(frozen=True)
 class CompareTask:
@@ -22,7 +25,8 @@ class CompareTask:
     models: Annotated[
         str | None,
         typer.Option(
-            help="Compare these: names of runs, folders or model files; LABEL=FILE names a row.",
+            help="Compare these: names of runs, folders or model files; LABEL=FILE names a row; "
+            "copy is the copied input, in every table. --out is then the report's folder (report).",
             metavar="A,B,...",
         ),
     ] = None
@@ -45,9 +49,13 @@ class CompareTask:
         int | None,
         typer.Option(help="Samples of each cutout (8).", min=2, show_default=False),
     ] = None
-    report: Annotated[
+    runs: Annotated[
         Path | None,
-        typer.Option(help="Folder of the comparison (report).", metavar="DIR", show_default=False),
+        typer.Option(
+            help="Where --models looks for runs by their names (runs).",
+            metavar="DIR",
+            show_default=False,
+        ),
     ] = None
 
     def run(self, options: ConfigOptions) -> tuple[Summary, Path]:
@@ -75,9 +83,9 @@ class CompareTask:
             "steps": self._steps(),
             "seed": options.seed,
         }
-        folder = self.report or Path("report")
+        folder = options.out or Path("report")
         summary = compare(
-            self._paths(options.out or Path("runs")),
+            self._paths(self.runs or Path("runs")),
             options.data,
             folder,
             oracle=self.oracle,
@@ -87,7 +95,7 @@ class CompareTask:
 
     def refuse_alone(self) -> None:
         """Raise a `ConfigError` for options that need ``--models``."""
-        named = ("steps", "oracle", "n_samples", "report")
+        named = ("steps", "oracle", "n_samples", "runs")
         given = [f"--{n.replace('_', '-')}" for n in named if getattr(self, n) is not None]
         if given:
             raise ConfigError(f"{', '.join(given)}: only with --models; leave it out")
@@ -96,6 +104,8 @@ class CompareTask:
         paths: dict[str, Path] = {}
         for entry in (self.models or "").split(","):
             label, place = "", entry.strip()
+            if place == _COPY:
+                continue
             if not Path(place).exists() and "=" in place:
                 label, _, place = place.partition("=")
             path = ModelOptions(place, runs).path()
@@ -103,6 +113,11 @@ class CompareTask:
             if label in paths:
                 raise ConfigError(f"--models names {label!r} twice: give a row LABEL=FILE")
             paths[label] = path
+        if not paths:
+            raise ConfigError(
+                f"--models {self.models} names no model: the copied input stands in every table; "
+                "add a model to compare with it"
+            )
         return paths
 
     def _steps(self) -> tuple[int, ...] | None:

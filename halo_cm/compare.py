@@ -30,10 +30,15 @@ from halo_cm.data.splits import has_realization
 from halo_cm.errors import ConfigError, DataError
 from halo_cm.manager import ModelManager
 from halo_cm.report import write_report
-from halo_cm.sampling import sample
+from halo_cm.sampling import DEVICE_BATCH, sample
+from halo_cm.training.checkpoint import MODEL_KIND, read_facts
 from halo_cm.versions import file_sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
     from halo_cm.containers import Cutouts, FloatArray
     from halo_cm.emulator import Emulator
 
@@ -41,6 +46,10 @@ logger = logging.getLogger(__name__)
 
 #: A sample of more network evaluations than this is slow: fewer members of it are drawn.
 SLOW_NFE = 8
+#: Evaluations over which the posterior mean averages what is left of the noise.
+_MEAN_OVER = 4
+#: Objective whose model has one prediction, the posterior mean.
+_REGRESSION = "regression"
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ def compare(
     Parameters
     ----------
     models
-        Model files by the names they have in the table.
+        Model files by the names they have in the table. Of a model that was trained by regression
+        the posterior mean is taken, as one of the floors.
     data
         Cutout file with a test split that none of the models was trained on.
     out
@@ -98,13 +108,19 @@ def compare(
     CheckpointError
         If a model cannot be read.
     ConfigError
-        If no model has any of the numbers of steps.
+        If no model has any of the numbers of steps, or none draws samples.
     DataError
-        If the data do not fit a model.
+        If the data do not fit a model, or do not hold what `halo_cm.benchmark.evaluate` needs.
     """
     options = options or CompareOptions()
     cutouts, redraw = _cutouts(data, oracle, options)
     rows = [row for name, path in models.items() for row in _rows(name, path, cutouts, options)]
+    drawing = [row.label for row in rows if row.kind == "model"]
+    if not drawing:
+        raise ConfigError(
+            f"none of the models ({', '.join(models)}) draws samples: a regression is a floor to "
+            "beat; add a model to compare with it"
+        )
     rows.append(copied_input(stellar_fraction(read_cutouts(data, "train"))))
     used = {name: _identified(path) for name, path in models.items()}
     with already_warned():  # the models' own checks have said it
@@ -121,7 +137,7 @@ def compare(
                 "oracle": None if oracle is None else _identified(oracle),
             },
         )
-    write_report(out, benchmark, shown=rows[0].label)
+    write_report(out, benchmark, shown=drawing[0])
     return benchmark.summary
 
 
@@ -130,15 +146,51 @@ def load_on_device(path: Path) -> Emulator:
     return ModelManager.load(path).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def model_row(name: str, model: Emulator, n_steps: int, members: int | None = None) -> Row:
-    """Row that samples a model."""
+def model_row(
+    name: str,
+    model: Emulator,
+    n_steps: int,
+    members: int | None = None,
+    core_seconds: float | None = None,
+) -> Row:
+    """Row that samples a model; ``core_seconds`` is what `training_core_seconds` found."""
 
     def generate(cutouts: Cutouts, n_members: int, seed: int) -> FloatArray:
         return sample(
             model, cutouts.condition, n_members, n_steps, parameters=cutouts.parameters, seed=seed
         )
 
-    return Row(name, n_steps, model.nfe(n_steps), generate, members=members)
+    nfe = model.nfe(n_steps)
+    return Row(name, n_steps, nfe, generate, members=members, training_core_seconds=core_seconds)
+
+
+def posterior_mean_row(name: str, model: Emulator, core_seconds: float | None = None) -> Row:
+    """Floor that predicts the posterior mean of a model trained by regression or denoising."""
+
+    @torch.inference_mode()
+    def generate(cutouts: Cutouts, members: int, seed: int) -> FloatArray:
+        arrays = (cutouts.condition, cutouts.parameters.astype("float32"))
+        condition, parameters = (torch.from_numpy(a).to(model.device) for a in arrays)
+        source = torch.Generator(model.device).manual_seed(seed)
+        means = []
+        for c, p in _batches(model, condition, parameters):
+            shape = (len(c), *model.field_shape(c))
+            noise = (
+                torch.randn(shape, generator=source, device=model.device) for _ in range(_MEAN_OVER)
+            )
+            means.append(model.posterior_mean(c, p, noise).cpu())
+        return torch.cat(means)[:, None].numpy()
+
+    return Row(
+        *(name, None, _MEAN_OVER, generate, "floor", "deterministic"),
+        training_core_seconds=core_seconds,
+    )
+
+
+def training_core_seconds(path: Path) -> float | None:
+    """Processor time of the training of a model file [s]; None if not all of it is recorded."""
+    training = read_facts(path, MODEL_KIND).get("training", {})
+    return training.get("core_seconds") if training.get("cost_complete", True) else None
 
 
 def second_draws(path: Path, cutouts: Cutouts) -> Cutouts | None:
@@ -169,6 +221,11 @@ def exact_draws(oracle: Path, data: Path) -> ExactDraws:
     return read_exact_draws(oracle)
 
 
+def _batches(model: Emulator, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    size = DEVICE_BATCH.get(model.device.type, 32)
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+
 def _identified(path: Path) -> dict[str, str]:
     return {"file": str(path), "sha256": file_sha256(path)}
 
@@ -189,6 +246,9 @@ def _rows(name: str, path: Path, cutouts: Cutouts, options: CompareOptions) -> l
     check_geometry(name, cutouts.geometry, model.geometry)
     inputs = (torch.as_tensor(cutouts.condition), torch.as_tensor(cutouts.parameters))
     model.normalization.trained.check(*inputs)
+    core_seconds = training_core_seconds(path)
+    if read_facts(path, MODEL_KIND).get("training", {}).get("phase") == _REGRESSION:
+        return [posterior_mean_row(name, model, core_seconds)]
     if model.sampler.name != "consistency":
         steps: tuple[int, ...] = (model.default_steps,)
     else:
@@ -204,6 +264,9 @@ def _rows(name: str, path: Path, cutouts: Cutouts, options: CompareOptions) -> l
                 f"the model knows {', '.join(map(str, known))}"
             )
     return [
-        model_row(name, model, n, options.n_slow_members if model.nfe(n) > SLOW_NFE else None)
+        model_row(
+            *(name, model, n, options.n_slow_members if model.nfe(n) > SLOW_NFE else None),
+            core_seconds=core_seconds,
+        )
         for n in steps
     ]

@@ -19,13 +19,18 @@ from halo_cm.benchmark import (
     spread_over_haloes,
     stellar_fraction,
 )
-from halo_cm.compare import load_on_device, model_row, second_draws
+from halo_cm.compare import (
+    load_on_device,
+    model_row,
+    posterior_mean_row,
+    second_draws,
+    training_core_seconds,
+)
 from halo_cm.data.cutouts import read_cutouts, read_geometry
 from halo_cm.data.ranges import already_warned
 from halo_cm.data.splits import check_splits
 from halo_cm.errors import DataError
 from halo_cm.report import FIGURES, write_report
-from halo_cm.sampling import DEVICE_BATCH
 from halo_cm.statistics import STATISTICS_VERSION
 from halo_cm.training.launch import refuse_foreign_launcher
 from halo_cm.training.run import train
@@ -34,21 +39,13 @@ from halo_cm.universe.simulate import simulate
 from halo_cm.versions import file_sha256, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from halo_cm.benchmark.rows import Generate
     from halo_cm.config.schema import Config
-    from halo_cm.containers import Cutouts, FloatArray
     from halo_cm.emulator import Emulator
     from halo_cm.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
 DENOISER, POSTERIOR_MEAN = "denoiser", "posterior mean"
-#: Evaluations over which the posterior mean averages what is left of the noise.
-_MEAN_OVER = 4
 
 
 def run(config: Config, *, resume: bool = False) -> Summary:
@@ -120,7 +117,10 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     chosen = spread_over_haloes(test, settings.n_cutouts, seed=0)
     model = load_on_device(folder.model)
     model.use_sampling(config.sampling)
-    rows = [model_row(config.name, model, n) for n in _step_counts(config, model)]
+    seconds = training_core_seconds(folder.model)
+    rows = [
+        model_row(config.name, model, n, core_seconds=seconds) for n in _step_counts(config, model)
+    ]
     rows += _denoiser_rows(config, folder) + _posterior_mean_rows(config, folder)
     rows.append(copied_input(stellar_fraction(read_cutouts(path, "train"))))
     inputs_of_all = (torch.as_tensor(chosen.condition), torch.as_tensor(chosen.parameters))
@@ -156,7 +156,7 @@ def _earlier_summary(folder: RunFolder, inputs: dict[str, Any]) -> Summary | Non
     if not all((folder.report / name).is_file() for name in FIGURES):
         return None
     try:
-        summary = read_summary(folder.report / "summary.json")
+        summary = read_summary(folder.report / "benchmark.json")
     except DataError:
         return None  # none yet, or of another version: it is made anew
     return summary if summary.provenance.get("inputs") == inputs else None
@@ -174,8 +174,9 @@ def _denoiser_rows(config: Config, folder: RunFolder) -> list[Row]:
         return []
     if phase == len(config.training.phases) - 1:
         return []  # the run's model is this denoiser
-    model = load_on_device(folder.phase_model(phase, "denoising"))
-    return [model_row(DENOISER, model, model.default_steps, members=2)]
+    path = folder.phase_model(phase, "denoising")
+    model, seconds = load_on_device(path), training_core_seconds(path)
+    return [model_row(DENOISER, model, model.default_steps, members=2, core_seconds=seconds)]
 
 
 def _posterior_mean_rows(config: Config, folder: RunFolder) -> list[Row]:
@@ -183,8 +184,9 @@ def _posterior_mean_rows(config: Config, folder: RunFolder) -> list[Row]:
         phase = _last_phase(config, objective)
         if phase is None:
             continue
-        generate = _posterior_mean(load_on_device(folder.phase_model(phase, objective)))
-        return [Row(POSTERIOR_MEAN, None, _MEAN_OVER, generate, "floor", "deterministic")]
+        path = folder.phase_model(phase, objective)
+        model, seconds = load_on_device(path), training_core_seconds(path)
+        return [posterior_mean_row(POSTERIOR_MEAN, model, seconds)]
     logger.info("no regression and no denoising phase: the report has no posterior mean")
     return []
 
@@ -192,26 +194,3 @@ def _posterior_mean_rows(config: Config, folder: RunFolder) -> list[Row]:
 def _last_phase(config: Config, objective: str) -> int | None:
     names = [phase.objective["name"] for phase in config.training.phases]
     return len(names) - 1 - names[::-1].index(objective) if objective in names else None
-
-
-def _posterior_mean(model: Emulator) -> Generate:
-    @torch.inference_mode()
-    def generate(cutouts: Cutouts, members: int, seed: int) -> FloatArray:
-        arrays = (cutouts.condition, cutouts.parameters.astype("float32"))
-        condition, parameters = (torch.from_numpy(a).to(model.device) for a in arrays)
-        source = torch.Generator(model.device).manual_seed(seed)
-        means = []
-        for c, p in _batches(model, condition, parameters):
-            shape = (len(c), *model.field_shape(c))
-            noise = (
-                torch.randn(shape, generator=source, device=model.device) for _ in range(_MEAN_OVER)
-            )
-            means.append(model.posterior_mean(c, p, noise).cpu())
-        return torch.cat(means)[:, None].numpy()
-
-    return generate
-
-
-def _batches(model: Emulator, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    size = DEVICE_BATCH.get(model.device.type, 32)
-    return zip(*(tensor.split(size) for tensor in tensors), strict=True)

@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from halo_cm.cli import app
-from halo_cm.compare import CompareOptions, compare
+from halo_cm.compare import CompareOptions, compare, training_core_seconds
 from halo_cm.data.cutouts import read_cutouts, write_cutouts
-from halo_cm.errors import DataError
+from halo_cm.errors import ConfigError, DataError
+from halo_cm.manager import load_emulator, save_emulator
 from halo_cm.universe.oracle import OracleOptions, simulate_oracle, universe_of
 from halo_cm.versions import file_sha256
 
@@ -44,7 +45,7 @@ def test_models_are_compared_with_exact_draws(model, trained_run, oracle, tmp_pa
     assert set(found.floors) == {"truth_vs_truth", "copied input"}
     assert found.settings["truths"] == found.settings["truths_for_pixels"] == 2
     assert found.provenance["oracle"]["sha256"] == file_sha256(oracle)
-    assert json.loads((tmp_path / "summary.json").read_text())["n_fields"] == 4
+    assert json.loads((tmp_path / "benchmark.json").read_text())["n_fields"] == 4
 
 
 def test_exact_draws_of_another_universe_are_refused(model, trained_run, oracle, tmp_path):
@@ -66,11 +67,11 @@ def test_a_model_of_other_pixels_is_refused(model, trained_run, tmp_path):
 
 
 def test_steps_without_levels_are_left_out_and_said(model, trained_run, tmp_path, caplog):
-    options = replace(FEW, steps=(1, 8))
+    options = replace(FEW, steps=(1, 16))
     with caplog.at_level(logging.WARNING, logger="halo_cm"):
         found = compare({"a": model}, trained_run.data, tmp_path, options=options)
     assert [row.n_sampling_steps for row in found.rows] == [1]
-    assert "a has no noise levels for 8 steps: left out" in caplog.text
+    assert "a has no noise levels for 16 steps: left out" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,8 @@ def test_steps_without_levels_are_left_out_and_said(model, trained_run, tmp_path
         ("--models a --data x --steps 0", "expected different whole numbers"),
         ("--models nobody --data x", "no trained model 'nobody'"),
         ("--model consistency --steps 1 --oracle f", "--steps, --oracle: only with --models"),
+        ("--model consistency --runs r", "--runs: only with --models"),
+        ("--models copy --data x", "--models copy names no model"),
         ("--models a --data x --seed -3", "--seed -3: expected a number"),
     ],
 )
@@ -98,8 +101,46 @@ def test_rows_have_names(model, trained_run, tmp_path, monkeypatch):
     arguments = ["--data", str(trained_run.data), "--steps", "1", "--n-samples", "2"]
     twice = CliRunner().invoke(app, ["benchmark", "--models", f"{model},{model}", *arguments])
     assert "twice: give a row LABEL=FILE" in twice.output
-    good = f"x={model},a=b.safetensors"
+    runs = str(model.parent.parent)
+    arguments += ["--runs", runs, "--out", "here"]
+    good = "consistency,copy,a=b.safetensors"
     result = CliRunner().invoke(app, ["benchmark", "--models", good, *arguments])
     assert result.exit_code == 0, result.output
-    rows = json.loads((tmp_path / "report" / "summary.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["x", "a=b"]
+    found = json.loads((tmp_path / "here" / "benchmark.json").read_text())
+    assert [row["name"] for row in found["rows"]] == ["consistency", "a=b"]
+    assert "copied input" in found["floors"]
+
+
+def test_a_regression_is_a_floor(model, trained_run, tmp_path):
+    """It has one prediction: no ensemble, and the same whatever the seed."""
+    mean = tmp_path / "regression.safetensors"
+    save_emulator(load_emulator(model), mean, {"phase": "regression", "core_seconds": 7.5})
+    with pytest.raises(ConfigError, match=r"none of the models .a. draws samples"):
+        compare({"a": mean}, trained_run.data, tmp_path / "report", options=FEW)
+    found = compare({"a": mean, "b": model}, trained_run.data, tmp_path / "report", options=FEW)
+    floor = found.floors["a"]
+    assert (floor.members, floor.scoring, floor.nfe) == (1, "deterministic", 4)
+    assert floor.training_core_seconds == 7.5
+    assert {row.name for row in found.rows} == {"b"}
+
+
+def test_a_cost_that_is_not_wholly_known_is_left_out(model, trained_run, tmp_path):
+    part = tmp_path / "part.safetensors"
+    for cost, expected in (({}, None), ({"core_seconds": 3.0, "cost_complete": False}, None)):
+        save_emulator(load_emulator(model), part, {"phase": "ect", **cost})
+        assert training_core_seconds(part) is expected
+    save_emulator(load_emulator(model), part, {"core_seconds": 3.0, "cost_complete": True})
+    assert training_core_seconds(part) == 3.0
+
+
+def test_bad_data_are_refused_before_anything_is_written(model, trained_run, tmp_path):
+    test = read_cutouts(trained_run.data, None)
+    empty = test.target.copy()
+    empty[:, 1] = 0
+    write_cutouts(tmp_path / "empty.h5", replace(test, target=empty))
+    with pytest.raises(DataError, match="channel 'gas' of the truth holds no mass"):
+        compare({"a": model}, tmp_path / "empty.h5", tmp_path / "report", options=FEW)
+    single = replace(FEW, n_members=1)
+    with pytest.raises(DataError, match="row 'a, 1 step' needs at least two members"):
+        compare({"a": model}, trained_run.data, tmp_path / "report", options=single)
+    assert not (tmp_path / "report").exists()

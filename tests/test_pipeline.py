@@ -39,9 +39,9 @@ def test_a_whole_report_is_reused_and_a_torn_one_is_not(own_run, caplog):
     (report / "power.png").unlink()
     pipeline.run(config)
     assert (report / "power.png").is_file()
-    (report / "summary.json").write_text("{")
+    (report / "benchmark.json").write_text("{")
     pipeline.run(config)
-    assert (report / "summary.json").stat().st_size > 1000
+    assert (report / "benchmark.json").stat().st_size > 1000
 
 
 def test_the_file_is_told_from_the_universe_it_comes_from_and_known_where_it_lies(

@@ -13,8 +13,8 @@ import numpy as np
 
 from halo_cm.benchmark.floors import TRUTH_VS_TRUTH
 from halo_cm.benchmark.rows import Row
-from halo_cm.benchmark.selection import IDENTITY, identities
-from halo_cm.containers import Cutouts, FloatArray
+from halo_cm.benchmark.selection import IDENTITY, check_same_pixels, identities
+from halo_cm.containers import Cutouts, FloatArray, check_mass
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.errors import DataError
 
@@ -31,12 +31,26 @@ class ExactDraws:
         The N cutouts; their targets are the first draws.
     fields
         Mass per pixel [Msun/h], shape (N, M, C, H, W), M even.
+
+    Raises
+    ------
+    DataError
+        If shapes do not match, a mass is NaN or negative, or draws are too few.
     """
 
     cutouts: Cutouts
     fields: FloatArray
 
     def __post_init__(self) -> None:
+        n, geometry = len(self.cutouts), self.cutouts.geometry
+        side = geometry.n_pixels
+        one = (len(geometry.channels), side, side)
+        if self.fields.ndim != 5 or (len(self.fields), *self.fields.shape[2:]) != (n, *one):
+            raise DataError(
+                f"exact draws have shape {self.fields.shape}, expected ({n}, draws, "
+                f"{', '.join(map(str, one))}) for {n} cutouts"
+            )
+        check_mass(self.fields, "exact draws")
         n_draws = self.fields.shape[1]
         if n_draws < _FEWEST or n_draws % 2:
             raise DataError(
@@ -50,7 +64,14 @@ class ExactDraws:
         return int(self.fields.shape[1] // 2)
 
     def first_half(self, cutouts: Cutouts) -> FloatArray:
-        """Draws that are the truth of some of the cutouts, shape (n, M / 2, C, H, W)."""
+        """Draws that are the truth of some of the cutouts, shape (n, M / 2, C, H, W).
+
+        Raises
+        ------
+        DataError
+            If there are none of a cutout, or of other boxes or pixels.
+        """
+        check_same_pixels(self.cutouts.geometry, cutouts.geometry, "the exact draws")
         return self.fields[self._rows(cutouts), : self.n_truths]
 
     def row(self) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from halo_cm.benchmark.rows import Row
-from halo_cm.benchmark.selection import IDENTITY, identities
+from halo_cm.benchmark.selection import IDENTITY, check_same_pixels, identities
 from halo_cm.containers import Cutouts, FloatArray
 from halo_cm.errors import DataError
 
@@ -27,10 +27,12 @@ def truth_vs_truth(cutouts: Cutouts, redraw: Cutouts) -> Row:
     Raises
     ------
     DataError
-        If a cutout has no second draw, or the fields are the same ones.
+        If a cutout has no second draw, the fields are the same ones, or they have other boxes or
+        pixels.
     """
     if redraw.target is None or cutouts.target is None:
         raise DataError("test cutouts and their second draws both need a target, the truth")
+    check_same_pixels(redraw.geometry, cutouts.geometry, "the second draws of the truth")
     drawn = redraw.target
     position = {key: i for i, key in enumerate(identities(redraw))}
 

@@ -34,6 +34,8 @@ class Row:
         ``"deterministic"`` if there is only one possible prediction, as a posterior mean.
     members
         Samples for each halo, if not as many as for the other rows; 1 unless an ensemble.
+    training_core_seconds
+        Processor time of the training [s], if it is known.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Row:
     kind: Literal["model", "floor"] = "model"
     scoring: Scoring = "ensemble"
     members: int | None = None
+    training_core_seconds: float | None = None
 
     @property
     def label(self) -> str:

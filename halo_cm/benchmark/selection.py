@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from halo_cm.containers import Cutouts, IntArray
+from halo_cm.containers import Cutouts, Geometry, IntArray
 from halo_cm.errors import DataError
 from halo_cm.seeding import generator
 
@@ -82,3 +82,15 @@ def label_haloes(box: IntArray, halo: IntArray) -> IntArray:
     ids = np.stack([box, halo])
     _, labels = np.unique(ids, axis=1, return_inverse=True)
     return np.asarray(labels.ravel())
+
+
+def check_same_pixels(found: Geometry, expected: Geometry, name: str) -> None:
+    """Raise a `DataError` unless the fields ``name`` have the boxes and pixels of the cutouts."""
+    for what in ("boxsize", "scales", "n_pixels", "depth", "channels"):
+        theirs, ours = getattr(found, what), getattr(expected, what)
+        if theirs != ours:
+            raise DataError(
+                f"{name} have another {what} than the cutouts, {theirs} in place of {ours} "
+                "(lengths in Mpc/h): only fields of the same boxes and pixels can be compared; "
+                "take both from one universe"
+            )

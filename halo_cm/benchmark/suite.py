@@ -14,13 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from halo_cm.benchmark.calibrate import BAND, N_LEVELS
+from halo_cm.benchmark.cost import Cost, PeakMemory
 from halo_cm.benchmark.exact_draws import ExactDraws
+from halo_cm.benchmark.fields import FEW_FOR_BISPECTRUM, WINDOW
 from halo_cm.benchmark.floors import TRUTH_VS_TRUTH, truth_vs_truth
-from halo_cm.benchmark.measure import FEW_TRUTHS, SampleStatistics, Truth, measure
+from halo_cm.benchmark.measure import FEW_TRUTHS, SampleStatistics, measure
 from halo_cm.benchmark.rows import Row
 from halo_cm.benchmark.selection import spread_over_masses
 from halo_cm.benchmark.summarise import summarise
 from halo_cm.benchmark.summary import SCHEMA_VERSION, RowSummary, Summary
+from halo_cm.benchmark.truth import Truth
 from halo_cm.containers import Cutouts, FloatArray, check_mass
 from halo_cm.errors import DataError
 from halo_cm.progress import Task, progress
@@ -37,7 +41,7 @@ class Settings:
     Attributes
     ----------
     n_resamples
-        Bootstrap resamples of the haloes.
+        Bootstrap resamples of the haloes, and of their boxes if there are enough.
     fields_at_once
         Cutouts that are generated and measured together: bounds the memory.
     timing_fields, timing_repeats
@@ -48,7 +52,7 @@ class Settings:
 
     n_resamples: int = 1000
     fields_at_once: int = 64
-    timing_fields: int = 32
+    timing_fields: int = 16
     timing_repeats: int = 3
     gallery_fields: int = 4
     gallery_members: int = 2
@@ -111,7 +115,8 @@ def evaluate(
     Raises
     ------
     DataError
-        If the cutouts have no truth, the redraw does not match them, or a row returns fields that
+        If the cutouts have no truth, the redraw does not match them, maps are empty or constant
+        (`Truth.of`), a row has one sample where an ensemble is needed, or it returns fields that
         are unphysical or of the wrong shape.
     """
     settings = settings or Settings()
@@ -123,6 +128,7 @@ def evaluate(
     labels = [row.label for row in rows]
     if len(set(labels)) < len(labels):
         raise DataError(f"rows of a benchmark need different names, found {', '.join(labels)}")
+    _check_members(rows, members)
     runner = _Runner(cutouts, members, seed, settings, draws)
     truth, gallery = runner.truth, _Gallery(cutouts, settings)
     oracle: SampleStatistics | None = None
@@ -132,12 +138,19 @@ def evaluate(
             statistics = runner.run(row, gallery, task)
             if row.name == TRUTH_VS_TRUTH:
                 oracle = statistics
-            seconds = runner.seconds_per_halo(row)
-            n_members = row.n_members(members)
-            results.append(
-                (row, summarise(row, statistics, truth, oracle, n_members, seconds, seed))
-            )
+            cost = runner.cost(row)
+            results.append((row, summarise(row, statistics, truth, oracle, cost, seed)))
     return Benchmark(_assemble(runner, results, provenance or {}), gallery.finished())
+
+
+def _check_members(rows: Sequence[Row], members: int) -> None:
+    for row in rows:
+        if row.scoring == "ensemble" and row.n_members(members) < 2:
+            raise DataError(
+                f"row {row.label!r} needs at least two members for each halo, found "
+                f"{row.n_members(members)}: draw more samples, or say scoring='deterministic' if "
+                "the prediction has no randomness"
+            )
 
 
 def _assemble(
@@ -149,9 +162,10 @@ def _assemble(
         seed=runner.seed,
         n_fields=len(runner.cutouts),
         n_haloes=truth.n_haloes,
-        k=truth.spectrum.k.tolist(),
-        k_nyquist=truth.spectrum.k_nyquist,
+        k=truth.dmo.k.tolist(),
+        k_nyquist=truth.dmo.k_nyquist,
         field_of_view=runner.cutouts.geometry.field_of_view,
+        axes={**truth.axes.as_dict(), "credibility": np.linspace(0, 1, N_LEVELS).tolist()},
         truth=truth.as_dict(),
         rows=tuple(result for row, result in results if row.kind == "model"),
         floors={row.name: result for row, result in results if row.kind == "floor"},
@@ -162,13 +176,18 @@ def _assemble(
 
 def _describe(runner: _Runner) -> dict[str, Any]:
     """Everything that defines the statistics, as plain JSON values."""
-    n_truths = runner.truth.fields.shape[1]
+    n_truths, settings = runner.truth.n_draws, runner.settings
     return {
-        **asdict(runner.settings),
+        **asdict(settings),
+        "timing_fields": min(settings.timing_fields, len(runner.cutouts)),
         "members": runner.members,
+        "bootstrap": runner.truth.bootstrap,
+        "most_fields_for_bispectrum": FEW_FOR_BISPECTRUM,
+        "bispectrum_ring_width": runner.truth.axes.ring_width,
+        "coverage_band_level": BAND,
         "truths": n_truths,
         "truths_for_pixels": min(n_truths, FEW_TRUTHS),
-        "window": "hann",
+        "window": WINDOW,
         "pixel_mass": dict(PIXEL_MASS),
         "occupied_mass": OCCUPIED_MASS,
     }
@@ -187,27 +206,29 @@ class _Runner:
     ) -> None:
         self.cutouts, self.members, self.seed, self.settings = cutouts, members, seed, settings
         self.truth = Truth.of(cutouts, settings.n_resamples, seed, draws)
+        self.memory = PeakMemory()
         step = settings.fields_at_once
         self.parts = [slice(i, min(i + step, len(cutouts))) for i in range(0, len(cutouts), step)]
 
     def run(self, row: Row, gallery: _Gallery, task: Task) -> SampleStatistics:
         """Statistics of all haloes."""
         task.describe(row.label)
+        self.memory = PeakMemory()
         measured = []
         for number, part in enumerate(self.parts):
             samples = self._generate(row, part, number)
             gallery.keep(row, part, samples)
-            truth = (self.truth.fields[part], self.truth.features[part])
-            measured.append(measure(samples, *truth, self.cutouts.geometry, row.scoring))
+            truth = (self.truth.fields[part], self.truth.statistics.numbers[part])
+            measured.append(measure(samples, *truth, self.truth.axes, row.scoring))
             task.advance()
         statistics = SampleStatistics.concatenate(measured)
         self._report_empty(row, statistics)
         return statistics
 
-    def seconds_per_halo(self, row: Row) -> float | None:
-        """Median time to generate one field of a fixed batch, after a warm-up."""
+    def cost(self, row: Row) -> Cost:
+        """Median time to generate one field of a fixed batch, after a warm-up; and memory."""
         if row.name == TRUTH_VS_TRUTH:
-            return None
+            return Cost(None, None)
         batch = self.cutouts.select(slice(0, self.settings.timing_fields))
         row.generate(batch, 1, self.seed)
         seconds = []
@@ -215,12 +236,13 @@ class _Runner:
             start = time.perf_counter()
             row.generate(batch, 1, self.seed)
             seconds.append(time.perf_counter() - start)
-        return float(np.median(seconds)) / len(batch)
+        return Cost(float(np.median(seconds)) / len(batch), self.memory.gib)
 
     def _generate(self, row: Row, part: slice, number: int) -> FloatArray:
         cutouts, members = self.cutouts.select(part), row.n_members(self.members)
         # another seed for each part: rows may number the haloes of a part from zero
-        samples = row.generate(cutouts, members, derive_seed(self.seed, "benchmark", number))
+        with self.memory:
+            samples = row.generate(cutouts, members, derive_seed(self.seed, "benchmark", number))
         geometry = self.cutouts.geometry
         side = geometry.n_pixels
         expected = (len(cutouts), members, len(geometry.channels), side, side)

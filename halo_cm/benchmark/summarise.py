@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from halo_cm.benchmark.measure import SampleStatistics, Truth
+from halo_cm.benchmark.calibrate import calibration
+from halo_cm.benchmark.cost import Cost
+from halo_cm.benchmark.measure import FEW_TRUTHS, SampleStatistics
 from halo_cm.benchmark.rows import Row
+from halo_cm.benchmark.structure import structure
 from halo_cm.benchmark.summary import ByChannel, Curves, RowSummary
+from halo_cm.benchmark.truth import Truth
 from halo_cm.containers import FloatArray, IntArray
 from halo_cm.errors import DataError
 from halo_cm.statistics import (
@@ -30,8 +34,7 @@ def summarise(
     statistics: SampleStatistics,
     truth: Truth,
     oracle: SampleStatistics | None,
-    members: int,
-    seconds_per_halo: float | None,
+    cost: Cost,
     seed: int = 0,
 ) -> RowSummary:
     """Average the statistics of a row over haloes, with bootstrap errors.
@@ -44,28 +47,30 @@ def summarise(
         The truth at the same haloes.
     oracle
         Statistics of exact draws, to scale the scores; None if there are none.
-    members, seconds_per_halo
-        Samples of each halo, and the time that one took.
+    cost
+        What the samples took.
     seed
-        Of the classifier's folds.
+        Of the classifier's folds, ties of ranks and coverage.
     """
     channels = truth.channels
     # statistics are already averaged over members: one "sample" is left
-    ratio = power_ratio(statistics.power[:, None], truth.spectrum.power, truth.weights)
+    ratio = power_ratio(statistics.power[:, None], truth.statistics.power, truth.weights)
     errors = {
-        name: power_ratio_error(ratio, truth.spectrum.bins_up_to(fraction))
+        name: power_ratio_error(ratio, truth.bins_up_to(fraction))
         for name, fraction in _RANGES.items()
     }
-    mass = ratio_of_means(statistics.mass, truth.mass, truth.weights)
+    mass = ratio_of_means(statistics.mass, truth.statistics.mass, truth.weights)
     features = statistics.crps_features.mean(0)
     test = _two_sample_test(statistics, truth, seed)
     return RowSummary(
         name=row.name,
         n_sampling_steps=row.n_sampling_steps,
         nfe=row.nfe,
-        members=members,
+        members=statistics.features.shape[1],
         scoring=row.scoring,
-        seconds_per_halo=seconds_per_halo,
+        seconds_per_halo=cost.seconds_per_halo,
+        peak_memory_gib=cost.peak_memory_gib,
+        training_core_seconds=row.training_core_seconds,
         power_ratio=_curves(channels, ratio.value),
         power_ratio_uncertainty=_curves(channels, ratio.error),
         power_ratio_error=_ranges(channels, {n: e.value for n, e in errors.items()}),
@@ -85,6 +90,8 @@ def summarise(
         empty_maps={
             name: int(n) for name, n in zip(channels, statistics.empty.sum(0), strict=True)
         },
+        **structure(statistics, truth),
+        **calibration(statistics, truth, row.scoring, seed),
     )
 
 
@@ -100,9 +107,9 @@ def _two_sample_test(statistics: SampleStatistics, truth: Truth, seed: int) -> T
         return np.concatenate([rows, context], axis=1), np.repeat(truth.halo, n_each)
 
     # as many of one kind as of the other
-    n_each = min(statistics.features.shape[1], truth.features.shape[1])
-    generated, halo_generated = table(statistics.features[:, :n_each])
-    true, halo_truth = table(truth.features[:, :n_each])
+    n_each = min(statistics.features.shape[1], truth.n_draws, FEW_TRUTHS)
+    generated, halo_generated = table(statistics.numbers[:, :n_each])
+    true, halo_truth = table(truth.statistics.numbers[:, :n_each])
     return classifier_two_sample_test(
         generated,
         true,
@@ -118,7 +125,7 @@ def _correlation(statistics: SampleStatistics, truth: Truth) -> FloatArray:
     power = statistics.power.mean(0)
     some_power = np.where(power > 0, power, 1.0)
     cross = statistics.cross_power.mean(0)
-    return cross_correlation(cross, some_power, truth.spectrum.power.mean(0))
+    return cross_correlation(cross, some_power, truth.statistics.power.mean(0))
 
 
 def _over_oracle(

@@ -1,4 +1,4 @@
-"""What a benchmark found, as written to summary.json; the attributes below are its schema.
+"""What a benchmark found, as written to benchmark.json; the attributes below are its schema.
 
 Figures by channel are mappings ``{"dm": ..., "gas": ..., "star": ...}``. Every statistic is taken
 of each sample in physical units, then averaged over samples and haloes. ``*_uncertainty`` is the
@@ -17,10 +17,13 @@ from halo_cm.benchmark.rows import row_label
 from halo_cm.errors import DataError
 
 #: Raised by one whenever a key changes its name or meaning.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 ByChannel = dict[str, float]
 Curves = dict[str, list[float]]
+Counts = dict[str, list[int]]
+#: Curves with None where a ratio is undefined.
+Gappy = dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,49 @@ class RowSummary:
         Area under the ROC curve of a classifier that tells samples from truth by the features, the
         parameters and masses of the condition, cross-validated over haloes: 0.5 if it cannot; None
         for fewer than ten haloes.
+    suppression
+        S(k) = P / P_dmo of the mean powers at ``Summary.k``, P of the sum of the channels, P_dmo of
+        the dark-matter-only map.
+    bispectrum_ratio
+        ``{"equilateral": Curves, "squeezed": Curves}``: B over that of the truth, at
+        ``Summary.axes["bispectrum"]``; None where the true one is not positive in every resample.
+    pdf
+        One-point distribution of log10(1 + m / m0) [1/dex] at ``Summary.axes["pdf"]``, by channel.
+    pdf_distance
+        Total variation between it and that of the truth, half the integral of |p - q|: 0 to 1.
+    peaks
+        Mean number of peaks in a field at or above the masses ``Summary.axes["peaks"]``.
+    profile_ratio
+        Mean surface density over the true one at the radii ``Summary.axes["radius"]``, by channel;
+        None where the true one is zero in a resample.
+    deviation
+        Root mean square deviation of log10(1 + m / m0) [dex] between the samples of one halo, at
+        ``Summary.axes["radius"]``; None for a single sample a halo.
+    frechet_distance
+        `halo_cm.statistics.frechet_distance` to the truth in the features of
+        `halo_cm.statistics.frechet_features`, by channel.
+    rank_histogram
+        By quantity (``"mass"`` of the field, ``"central_mass"`` within 1/16 of its width) and
+        channel: how many haloes have their true value at each rank 0 to R among the first R
+        members, one field a halo. R leaves five haloes or more for each rank where it can. None
+        without an ensemble.
+    rank_pvalue
+        Chance of a rank histogram at least as uneven if calibrated, by quantity and channel.
+    spread_skill
+        Spread of the log10 masses of the field over the error of their mean, by channel: 1 if
+        calibrated, below if too sure. None without an ensemble.
+    coverage
+        Share of haloes inside the TARP credible regions of ``Summary.axes["credibility"]``; equal
+        to it if calibrated. None without an ensemble.
+    coverage_band
+        ``[low, high]``: where ``coverage`` lies pointwise with 95% probability if calibrated.
+    coverage_ks_pvalue
+        Chance of a coverage at least as far from calibrated (Kolmogorov-Smirnov).
+    training_core_seconds
+        Processor time of the training [s], all cores together; None if the model does not say.
+    peak_memory_gib
+        Largest resident memory of the process while the row was sampled [GiB]; None for fields
+        that were not generated.
     """
 
     name: str
@@ -83,8 +129,27 @@ class RowSummary:
     crps_features: dict[str, ByChannel]
     crps_over_oracle: dict[str, ByChannel] | None
     empty_maps: dict[str, int]
-    two_sample_auc: float | None = None
-    two_sample_auc_uncertainty: float | None = None
+    two_sample_auc: float | None
+    two_sample_auc_uncertainty: float | None
+    suppression: list[float]
+    suppression_uncertainty: list[float]
+    bispectrum_ratio: dict[str, Gappy]
+    bispectrum_ratio_uncertainty: dict[str, Gappy]
+    pdf: Curves
+    pdf_distance: ByChannel
+    peaks: Curves
+    profile_ratio: Gappy
+    profile_ratio_uncertainty: Gappy
+    deviation: Curves | None
+    frechet_distance: ByChannel
+    rank_histogram: dict[str, Counts] | None
+    rank_pvalue: dict[str, ByChannel] | None
+    spread_skill: ByChannel | None
+    coverage: list[float] | None
+    coverage_band: list[list[float]] | None
+    coverage_ks_pvalue: float | None
+    training_core_seconds: float | None
+    peak_memory_gib: float | None
 
     @property
     def label(self) -> str:
@@ -105,8 +170,16 @@ class Summary:
     k, k_nyquist, field_of_view
         Wavenumbers of the curves [h/Mpc], the Nyquist wavenumber [h/Mpc] and the width of the
         fields [Mpc/h].
+    axes
+        What the other curves stand over: ``"bispectrum"`` (by configuration, k of the two equal
+        sides [h/Mpc]), ``"pdf"`` (by channel, centres of the bins of log10(1 + m / m0) [dex]),
+        ``"peaks"`` (by channel, thresholds [Msun/h per pixel]), ``"radius"`` (middles of the rings
+        [Mpc/h]) and ``"credibility"`` (levels of the credible regions).
     truth
-        ``{"occupied_fraction": ..., "mean_mass": ByChannel}``, masses in Msun/h a field.
+        ``"occupied_fraction"``, ``"mean_mass"`` [Msun/h a field, by channel], and of the true
+        fields ``"power"`` (mean P(k) [(Mpc/h)^2] by channel), ``"suppression"``, ``"pdf"``,
+        ``"peaks"``, ``"profile"`` (mean surface density [(Msun/h) / (Mpc/h)^2] by channel) and
+        ``"deviation"`` (None with one draw of the truth).
     rows
         The models, in the order they were given.
     floors
@@ -124,6 +197,7 @@ class Summary:
     k: list[float]
     k_nyquist: float
     field_of_view: float
+    axes: dict[str, Any]
     truth: dict[str, Any]
     rows: tuple[RowSummary, ...]
     floors: dict[str, RowSummary]
@@ -165,7 +239,7 @@ class Summary:
 
 
 def read_summary(path: str | Path) -> Summary:
-    """Read a summary.json.
+    """Read a benchmark.json.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Writes the report of a benchmark: figures, tables and summary.json in one folder."""
+"""Writes the report of a benchmark: figures, tables, page and benchmark.json in one folder."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import logging
 import os
 from pathlib import Path
 
-from halo_cm.atomic import write_json, write_text
+from halo_cm.atomic import explain_os_errors, write_json, write_text
 from halo_cm.benchmark import Benchmark
 from halo_cm.errors import DataError
-from halo_cm.report.figures import fields_figure, power_figure, training_figure
+from halo_cm.report.illustrations import illustrations
+from halo_cm.report.page import report_page
 from halo_cm.report.style import save_figure
 from halo_cm.report.table import markdown_table
 from halo_cm.report.training_log import read_training_log
 
 logger = logging.getLogger(__name__)
 
+#: Figures of every training run's report; others depend on what was measured.
 FIGURES = ("power.png", "fields.png", "training.png")
 
 
@@ -26,12 +28,13 @@ def write_report(
     shown: str | None = None,
     training_log: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
-    """Write power.png, fields.png, training.png, summary.md and, last, summary.json.
+    """Write the figures (PNG), benchmark.md, report.html and, last, benchmark.json.
 
     Parameters
     ----------
     folder
-        Made if it does not exist; files of an earlier report are replaced.
+        Made if it does not exist; files of an earlier report are replaced, its figures that this
+        one does not have are removed.
     benchmark
         What `halo_cm.benchmark.evaluate` returned.
     shown
@@ -56,14 +59,26 @@ def write_report(
     if not summary.rows:
         raise DataError("the benchmark holds no model to report on, only floors")
     label = summary.rows[0].label if shown is None else shown
-    written = [save_figure(power_figure(summary), folder / "power.png")]
-    written.append(save_figure(fields_figure(benchmark.gallery, label), folder / "fields.png"))
-    if training_log is not None:
-        phases = read_training_log(Path(training_log))
-        written.append(save_figure(training_figure(phases), folder / "training.png"))
-    written += [folder / "summary.md", folder / "summary.json"]
-    write_text(written[-2], markdown_table(summary))
+    phases = None if training_log is None else read_training_log(Path(training_log))
+    pictures = illustrations(benchmark, label, phases)
     # the last file: with it, the report is whole
-    write_json(written[-1], summary.as_dict())
+    marker = folder / "benchmark.json"
+    _remove(marker)
+    images: dict[str, Path] = {}
+    for picture in pictures:
+        path = folder / f"{picture.name}.png"
+        if picture.figure is None:
+            _remove(path)
+        else:
+            images[picture.name] = save_figure(picture.figure, path)
+    written = [*images.values(), folder / "benchmark.md", folder / "report.html", marker]
+    write_text(written[-3], markdown_table(summary))
+    write_text(written[-2], report_page(summary, pictures, images))
+    write_json(marker, summary.as_dict())
     logger.info("report: %s", folder)
     return written
+
+
+def _remove(path: Path) -> None:
+    with explain_os_errors(path):
+        path.unlink(missing_ok=True)

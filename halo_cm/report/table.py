@@ -1,70 +1,107 @@
-"""The table of a benchmark, for the terminal and as Markdown."""
+"""The table of a benchmark, for the terminal, as Markdown and for the page."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
 
 from halo_cm.benchmark import TRUTH_VS_TRUTH, RowSummary, Summary
-
-#: Shown where a figure does not exist.
-_NONE = "-"
-
-#: Columns that fit into a terminal of 80 characters; the classifier's stands in Markdown alone.
-_TERMINAL_COLUMNS = 9
-
-#: A cell holds one text, or one for each channel.
-Cell = str | list[str]
+from halo_cm.report.columns import Cell, Column, columns, has_values
 
 
-def table_cells(summary: Summary) -> tuple[list[str], list[list[Cell]]]:
-    """Headings, and a row of cells for each model, then each floor, truth against truth last."""
-    over_oracle = all(row.crps_over_oracle is not None for row in _ordered(summary))
-    unit = "/ exact" if over_oracle else "[dex]"
-    headings = [
-        "fields",
-        "NFE",
-        "ms /\nhalo",
-        "channel",
-        "P(k) error\n[%]",
-        "mass\nbias [%]",
-        f"CRPS\npixels\n{unit}",
-        f"CRPS\nfeatures\n{unit}",
-        "star\npixels",
-        "AUC",
-    ]
-    return headings, [_cells(row, over_oracle) for row in _ordered(summary)]
+@dataclass(frozen=True)
+class Cells:
+    """The table as texts.
+
+    Attributes
+    ----------
+    columns
+        Those in which some row has a value.
+    absent
+        Those left out.
+    rows
+        Name and cells of each model, then each floor, truth against truth last.
+    n_models
+        How many of the rows are models.
+    """
+
+    columns: list[Column]
+    absent: list[Column]
+    rows: list[tuple[str, list[Cell]]]
+    n_models: int
+
+
+def table_cells(summary: Summary) -> Cells:
+    """Columns and rows of the headline table."""
+    ordered = _ordered(summary)
+    known = columns(summary)
+    shown = [column for column in known if has_values(column, ordered)]
+    return Cells(
+        columns=shown,
+        absent=[column for column in known if column not in shown],
+        rows=[
+            (row.label.replace("_", " "), [column.cell(row) for column in shown]) for row in ordered
+        ],
+        n_models=len(summary.rows),
+    )
 
 
 def rich_table(summary: Summary) -> Table:
     """Table for the terminal, one line for each channel; floors stand below the models."""
-    headings, rows = table_cells(summary)
-    headings, rows = headings[:_TERMINAL_COLUMNS], [row[:_TERMINAL_COLUMNS] for row in rows]
+    cells = table_cells(summary)
     table = Table(
         title=f"{summary.n_fields} unseen fields of {summary.n_haloes} haloes",
-        caption=_caption(summary, classifier=False),
+        caption=_caption(summary),
         box=box.HORIZONTALS,
         header_style="bold",
         padding=0,
         show_lines=True,
     )
-    for heading in headings:
-        left = heading in ("fields", "channel")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
-    for label, *cells in rows:
-        lines = ["\n".join(cell) if isinstance(cell, list) else cell for cell in cells]
-        table.add_row(str(label).replace(", ", ",\n"), *lines)
+    chosen = [column.in_terminal for column in cells.columns]
+    table.add_column("fields", justify="left", no_wrap=True)
+    for column in cells.columns:
+        if column.in_terminal:
+            left = column.heading == "channel"
+            table.add_column(column.heading, justify="left" if left else "right", no_wrap=True)
+    for label, texts in cells.rows:
+        lines = ["\n".join(cell) if isinstance(cell, list) else cell for cell in texts]
+        table.add_row(
+            label.replace(", ", ",\n"),
+            *(line for line, shown in zip(lines, chosen, strict=True) if shown),
+        )
     return table
 
 
 def markdown_table(summary: Summary) -> str:
-    """The same table as Markdown, channels divided by slashes, with its caption below."""
-    headings, rows = table_cells(summary)
-    titles = [heading.replace("\n", " ") for heading in headings]
-    texts = [[cell if isinstance(cell, str) else _join(cell) for cell in cells] for cells in rows]
-    rule = ["---", *["---:"] * (len(headings) - 1)]
-    lines = ["| " + " | ".join(cells) + " |\n" for cells in (titles, rule, *texts)]
-    return "".join(lines) + "\n" + _caption(summary, classifier=True) + "\n"
+    """All columns as Markdown, channels divided by slashes, and what they mean below."""
+    cells = table_cells(summary)
+    titles = ["fields", *(column.title for column in cells.columns)]
+    texts = [
+        [_plain(label), *(cell if isinstance(cell, str) else _join(cell) for cell in row)]
+        for label, row in cells.rows
+    ]
+    rule = ["---", *["---:"] * len(cells.columns)]
+    lines = ["| " + " | ".join(row) + " |\n" for row in (titles, rule, *texts)]
+    meanings = [f"- {column.title}: {column.meaning}\n" for column in cells.columns]
+    absent = [f"- {column.title} is left out. {column.absent}\n" for column in cells.absent]
+    return "".join([*lines, "\n", scope(summary), "\n\n", *meanings, *absent])
+
+
+def scope(summary: Summary) -> str:
+    """Sentences on what the rows are."""
+    members, floor = summary.settings["members"], summary.floors.get(TRUTH_VS_TRUTH)
+    exact = "" if floor is None else f"; {floor.members} for truth vs truth"
+    return (
+        f"{summary.n_fields} unseen fields of {summary.n_haloes} haloes, {members} samples a halo "
+        f"(fewer for slow models{exact}). Posterior mean: of the transformed fields, decoded."
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown takes for text."""
+    return text.replace("|", r"\|").replace("<", "&lt;")
 
 
 def _join(parts: list[str]) -> str:
@@ -77,59 +114,11 @@ def _ordered(summary: Summary) -> list[RowSummary]:
     return [*summary.rows, *floors, *exact]
 
 
-def _caption(summary: Summary, *, classifier: bool) -> str:
-    members, floor = summary.settings["members"], summary.floors.get(TRUTH_VS_TRUTH)
-    exact = "" if floor is None else f"; {floor.members} for truth against truth"
-    told_apart = " AUC: of a classifier that tells samples from truth (0.5: it cannot)."
+def _caption(summary: Summary) -> str:
+    chosen = ("P(k) error", "star pixels")
+    told = [c for c in columns(summary) if c.title.startswith(chosen)]
     return (
-        "P(k) error: mean of |P / P_true - 1| up to half the Nyquist wavenumber, and its bootstrap "
-        "error over haloes; P is the power of the overdensity of each field under a Hann window. "
-        "Few samples of noisy power raise it. "
-        f"CRPS (lower is better) of {members} samples a halo (fewer for slow models{exact}), "
-        "relative to exact draws of the truth or in dex. Posterior mean: of the transformed "
-        "fields, decoded. Star pixels: share "
-        f"above {summary.settings['occupied_mass']:.0e} Msun/h, in truth "
-        f"{summary.truth['occupied_fraction']:.3f}." + (told_apart if classifier else "")
+        " ".join(f"{column.title}: {column.meaning}" for column in told)
+        + (" CRPS (lower is better) relative to exact draws of the truth, or in dex. ")
+        + scope(summary)
     )
-
-
-def _cells(row: RowSummary, over_oracle: bool) -> list[Cell]:
-    errors, uncertainties = row.power_ratio_error, row.power_ratio_error_uncertainty
-    channels = list(errors)
-    if over_oracle and row.crps_over_oracle is not None:
-        pixels, features = (row.crps_over_oracle[name] for name in ("log_mass", "features"))
-    else:
-        pixels = row.crps_log_mass
-        features = {
-            name: sum(values.values()) / len(values) for name, values in row.crps_features.items()
-        }
-    power = [
-        f"{_percent(errors[name]['one_half_nyquist'])} ± "
-        f"{_percent(uncertainties[name]['one_half_nyquist'])}"
-        for name in channels
-    ]
-    occupied = [f"{row.occupied_fraction:.3f}" if name == "star" else "" for name in channels]
-    return [
-        row.label.replace("_", " "),
-        _NONE if row.nfe is None else str(row.nfe),
-        _NONE if row.seconds_per_halo is None else f"{1e3 * row.seconds_per_halo:.3g}",
-        channels,
-        power,
-        [f"{100 * row.mass_bias[name]:+.1f}" for name in channels],
-        [f"{pixels[name]:.2f}" for name in channels],
-        [f"{features[name]:.2f}" for name in channels],
-        occupied,
-        _with_error(row.two_sample_auc, row.two_sample_auc_uncertainty),
-    ]
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    if value is None:
-        return _NONE
-    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
-
-
-def _percent(fraction: float) -> str:
-    """One decimal below ten percent, whole percents above."""
-    percent = 100 * fraction
-    return f"{percent:.0f}" if percent >= 9.95 else f"{percent:.1f}"

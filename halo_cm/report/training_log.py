@@ -60,6 +60,8 @@ def read_training_log(path: str | Path) -> tuple[PhaseCurve, ...]:
     scores: dict[tuple[int, int], float] = {}
     names: dict[int, str] = {}
     for number, record in _records(path):
+        if "candidate" in record:
+            continue  # noise levels that were tried after the training
         try:
             phase = int(record["phase_index"])
             place = (phase, int(record["global_step"]))

@@ -109,4 +109,6 @@ def _moments(logs: FloatArray) -> FloatArray:
     pixels = logs.reshape(*logs.shape[:-2], -1).astype(np.float64)
     mean = pixels.mean(-1)
     residual = pixels - mean[..., None]
-    return np.stack([mean, residual.std(-1), np.cbrt((residual**3).mean(-1))], axis=-1)
+    return np.stack(
+        [mean, residual.std(-1), np.cbrt((residual * residual * residual).mean(-1))], axis=-1
+    )

@@ -15,7 +15,8 @@ from halo_cm.benchmark import (
     evaluate,
     read_exact_draws,
 )
-from halo_cm.benchmark.measure import Truth, _score
+from halo_cm.benchmark.measure import _score
+from halo_cm.benchmark.truth import Truth
 from halo_cm.containers import Cutouts
 from halo_cm.data.cutouts import write_cutouts
 from halo_cm.errors import DataError
@@ -59,7 +60,7 @@ def test_an_exact_emulator_scores_as_the_floor_does(draws, exact):
 
 def test_the_noise_of_the_truth_falls_with_the_number_of_draws(cutouts, exact):
     def power(n: int, seed: int) -> np.ndarray:
-        return Truth.of(cutouts, 10, 0, exact(cutouts, n, seed)).spectrum.power[:, 0]
+        return Truth.of(cutouts, 10, 0, exact(cutouts, n, seed)).statistics.power[:, 0]
 
     reference = power(128, 9000)
     few, many = (np.abs(power(n, 5000) / reference - 1).mean() for n in (4, 64))

@@ -15,10 +15,15 @@ def render(summary, width: int) -> str:
     return console.file.getvalue()
 
 
+def first_row(summary) -> tuple[str, dict]:
+    cells = table_cells(summary)
+    label, texts = cells.rows[0]
+    return label, dict(zip([column.heading for column in cells.columns], texts, strict=True))
+
+
 def test_cells_show_the_figures_of_the_summary(summary) -> None:
-    headings, rows = table_cells(summary)
-    found = dict(zip(headings, rows[0], strict=True))
-    assert found["fields"] == "consistency, 1 step"
+    label, found = first_row(summary)
+    assert label == "consistency, 1 step"
     assert found["NFE"] == "1"
     assert found["ms /\nhalo"] == "12.3"
     assert found["channel"] == ["dm", "gas", "star"]
@@ -29,7 +34,7 @@ def test_cells_show_the_figures_of_the_summary(summary) -> None:
 
 
 def test_models_come_first_and_the_truth_last(summary) -> None:
-    names = [cells[0] for cells in table_cells(summary)[1]]
+    names = [label for label, _ in table_cells(summary).rows]
     assert names == [
         "consistency, 1 step",
         "consistency, 2 steps",
@@ -39,8 +44,7 @@ def test_models_come_first_and_the_truth_last(summary) -> None:
 
 
 def test_scores_in_dex_without_exact_draws(summary_without_oracle) -> None:
-    headings, rows = table_cells(summary_without_oracle)
-    found = dict(zip(headings, rows[0], strict=True))
+    _, found = first_row(summary_without_oracle)
     assert found["CRPS\npixels\n[dex]"] == ["1.02", "1.04", "1.06"]
     # the mean over features, of v and 3 v
     assert found["CRPS\nfeatures\n[dex]"] == ["2.04", "2.08", "2.12"]
@@ -56,8 +60,11 @@ def test_the_terminal_table_fits_eighty_columns(summary) -> None:
 
 def test_markdown_has_one_line_a_row(summary) -> None:
     lines = markdown_table(summary).splitlines()
-    n_columns = len(table_cells(summary)[0])
+    n_columns = 1 + len(table_cells(summary).columns)
     assert [line.count("|") for line in lines[:6]] == [n_columns + 1] * 6
     assert "2.0 ± 2.0 / 4.0 ± 4.0 / 6.0 ± 6.0" in lines[2]
-    assert lines[2].endswith("| 0.53 ± 0.01 |")
-    assert "in truth 0.260" in lines[-1]
+    assert "| 0.53 ± 0.01 |" in lines[2]
+    assert "12 unseen fields of 6 haloes" in lines[7]
+    meanings = [line for line in lines if line.startswith("- ")]
+    assert len(meanings) == n_columns - 1
+    assert any("in truth 0.260" in line for line in meanings)

@@ -50,6 +50,38 @@ def test_repeated_rows_do_not_shrink_the_error() -> None:
     np.testing.assert_allclose(repeated.error, once.error, rtol=1e-6)
 
 
+def test_haloes_of_one_box_are_not_independent() -> None:
+    """Exact expectation of both stages: the scatter of box means over B, and that within."""
+    random = np.random.default_rng(0)
+    n_boxes, n = 8, 10
+    boxes = np.repeat(np.arange(n_boxes), n)
+    for shared in (0.0, 1.0):
+        values = random.normal(size=(n_boxes * n, 400))
+        values += shared * np.repeat(random.normal(size=(n_boxes, 400)), n, axis=0)
+        weights = bootstrap_weights(np.arange(n_boxes * n), 400, 0, boxes=boxes)
+        np.testing.assert_array_equal(weights.sum(1), n_boxes * n)
+        variance = ratio_of_means(5 + values, np.full_like(values, 1.0), weights).error ** 2
+        within = (n - 1) / n / (n * n_boxes)
+        expected = (shared**2 + 1 / n) * (n_boxes - 1) / n_boxes**2 + within
+        assert variance.mean() == pytest.approx(expected, rel=0.1)
+
+
+def test_a_halo_lies_in_one_box_and_one_box_is_not_resampled() -> None:
+    with pytest.raises(DataError, match="rows of one halo lie in different boxes"):
+        bootstrap_weights(np.array([0, 0, 1]), 10, 0, boxes=np.array([0, 1, 1]))
+    with pytest.raises(DataError, match="at least two of them, found 1"):
+        bootstrap_weights(np.arange(3), 10, 0, boxes=np.zeros(3))
+
+
+def test_undefined_ratios_are_nan_where_asked_for() -> None:
+    below = np.array([[1.0, 1.0, -2.0], [1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    weights = bootstrap_weights(np.arange(3), 200, 0)
+    found = ratio_of_means(2 * below, below, weights, undefined="nan")
+    # the second has resamples without mass, the third a negative mean
+    np.testing.assert_array_equal(found.value, [2, np.nan, np.nan])
+    np.testing.assert_array_equal(np.isnan(found.error), [False, True, True])
+
+
 def test_what_numerator_and_denominator_share_cancels() -> None:
     values = np.random.default_rng(0).lognormal(size=(50, 3))
     estimate = ratio_of_means(1.5 * values, values, bootstrap_weights(np.arange(50), 200, 0))

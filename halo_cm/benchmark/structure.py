@@ -1,0 +1,63 @@
+"""How a row's fields look beside the true ones: suppression, bispectrum, PDF, peaks, profiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from halo_cm.benchmark.fields import TRIANGLES
+from halo_cm.benchmark.measure import FEW_TRUTHS, SampleStatistics
+from halo_cm.benchmark.truth import Truth, deviation
+from halo_cm.containers import FloatArray
+from halo_cm.statistics import PDF_EDGES, frechet_distance, ratio_of_means
+
+
+def structure(statistics: SampleStatistics, truth: Truth) -> dict[str, Any]:
+    """The figures of `RowSummary` that describe the structure of fields."""
+    channels, weights, true = truth.channels, truth.weights, truth.statistics
+
+    def curves(values: FloatArray) -> dict[str, Any]:
+        return dict(zip(channels, _plain(values), strict=True))
+
+    def ratio(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = ratio_of_means(
+            getattr(statistics, name), getattr(true, name), weights, undefined="nan"
+        )
+        return curves(found.value), curves(found.error)
+
+    suppressed = ratio_of_means(statistics.total_power, truth.dmo.power, weights)
+    bispectra = {triangles: ratio(triangles) for triangles in TRIANGLES}
+    profile, profile_error = ratio("profile")
+    pdf = statistics.pdf.mean(0)
+    distance = np.abs(pdf - true.pdf.mean(0)) @ np.diff(PDF_EDGES) / 2
+    return {
+        "suppression": suppressed.value.tolist(),
+        "suppression_uncertainty": suppressed.error.tolist(),
+        "bispectrum_ratio": {name: value for name, (value, _) in bispectra.items()},
+        "bispectrum_ratio_uncertainty": {name: error for name, (_, error) in bispectra.items()},
+        "pdf": curves(pdf),
+        "pdf_distance": curves(distance),
+        "peaks": curves(statistics.peaks.mean(0)),
+        "profile_ratio": profile,
+        "profile_ratio_uncertainty": profile_error,
+        "deviation": deviation(statistics, channels),
+        "frechet_distance": {
+            name: frechet_distance(
+                _rows(statistics.features[:, :FEW_TRUTHS, i]), _rows(true.features[:, :, i])
+            )
+            for i, name in enumerate(channels)
+        },
+    }
+
+
+def _rows(features: FloatArray) -> FloatArray:
+    """(N, R, F) -> (N * R, F)."""
+    return features.reshape(-1, features.shape[-1])
+
+
+def _plain(values: FloatArray) -> list[Any]:
+    """Numbers for JSON, which has no NaN: None in its place."""
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return list(plain.tolist())
