@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from halo_cm.cli_ablate import AblateTask
 from halo_cm.cli_benchmark import CompareTask
 from halo_cm.cli_simulate import UniverseOptions, UniverseTask
 from halo_cm.cli_support import ChoiceOptions, ConfigOptions, ModelOptions, WorkOptions, command
@@ -111,6 +112,14 @@ def benchmark(options: ConfigOptions, task: CompareTask) -> None:
     from halo_cm.training.run_folder import RunFolder
 
     _show(pipeline.benchmark_run(config, RunFolder(config)), config.run_folder / "report")
+
+
+@app.command()
+@command("finished variants and the last checkpoint are kept; the same command continues")
+def ablate(task: AblateTask) -> None:
+    """Train variants of a model on a small budget and compare them, group by group."""
+    for summary, folder in task.run():
+        _show(summary, folder)
 
 
 @app.command()

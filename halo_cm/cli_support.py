@@ -190,7 +190,7 @@ def _annotated_hints(function: Callable[..., None]) -> dict[str, Any]:
 def _named_config(model: str | None) -> Path:
     from halo_cm.config.suggest import nearest
 
-    known = sorted(path.stem for path in _CONFIGS.glob("*.toml"))
+    known = sorted(path.stem for path in _CONFIGS.glob("*.toml") if path.stem != "ablations")
     if not known:
         raise ConfigError(
             f"there is no {_CONFIGS}/*.toml in {os.curdir!r}: go to the folder of the repository, "

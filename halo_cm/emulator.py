@@ -105,7 +105,11 @@ class Emulator(nn.Module):
         self.denoiser.schedule = None if schedule is None else schedule.to(self.device)
 
     def use_sampling(self, sampling: SamplingConfig) -> None:
-        """Take other sampling steps, levels and solver than those the model was trained with."""
+        """Take other sampling steps, levels and solver than those the model was trained with.
+
+        Levels for numbers of steps that ``sampling`` does not give stay the model's own.
+        """
+        sampling = sampling.with_levels({**self.config.sampling.levels, **sampling.levels})
         self.config = self.config.model_copy(update={"sampling": sampling})
         before = self.sampler
         self.sampler = make_sampler(before.name, before.diffusion, sampling, before.settings)

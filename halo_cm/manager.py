@@ -13,7 +13,7 @@ from halo_cm.containers import Geometry
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.data.normalize import Normalization
 from halo_cm.emulator import Emulator
-from halo_cm.errors import CheckpointError, ConfigError
+from halo_cm.errors import CheckpointError, ConfigError, DataError
 from halo_cm.pretrained import pretrained_models, pretrained_path
 from halo_cm.training.checkpoint import MODEL_KIND, read_tensors, write_tensors
 from halo_cm.training.run_folder import RunFolder
@@ -156,7 +156,7 @@ def load_emulator(path: str | os.PathLike[str]) -> Emulator:
         # versions before had neither settings nor latent noise
         settings, latent = facts.get("sampler_settings", {}), facts.get("uses_latent", False)
         emulator.use_sampler(facts["sampler"], settings, uses_latent=latent)
-    except (ConfigError, KeyError, TypeError, ValidationError) as error:
+    except (ConfigError, DataError, KeyError, TypeError, ValidationError) as error:
         raise CheckpointError(
             f"{path} describes a model that this version of halo_cm does not know ({error}); it "
             f"was written by version {facts['versions']['halo_cm']}: use that one, or train again"

@@ -67,6 +67,7 @@ def make_config(path="haloes.h5", output="runs", **changes):
         "training": training,
         "validation": {"every": 4, "n_cutouts": 6, "n_members": 2},
         "benchmark": {"n_cutouts": 8, "n_members": 2},
+        "sampling": {"choose_levels": False},
         **changes,
     }
     return Config.model_validate(content)

@@ -32,7 +32,8 @@ LAYERS = (
     ("report",),
     ("compare",),
     ("pipeline",),
-    ("cli_support", "cli_simulate", "cli_benchmark", "cli", "__main__"),
+    ("ablate",),
+    ("cli_support", "cli_simulate", "cli_benchmark", "cli_ablate", "cli", "__main__"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

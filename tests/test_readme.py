@@ -18,7 +18,7 @@ from halo_cm.data.splits import check_splits
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 #: Commands that are only checked, because they take minutes.
-EXPENSIVE = ("simulate",)
+EXPENSIVE = ("simulate", "ablate")
 
 
 def blocks(language: str, text: str = README) -> list[str]:

@@ -123,7 +123,7 @@ def test_default_steps_come_from_the_config(emulator, cutouts):
         ({"condition": np.ones((5, 4, 15, 15))}, DataError, "multiple of 4"),
         ({"condition": np.full((5, 4, 16, 16), np.nan)}, DataError, "NaN or infinite"),
         ({"condition": -np.ones((5, 4, 16, 16))}, DataError, "must not be negative"),
-        ({"n_sampling_steps": 3}, ConfigError, "noise levels for 1, 2, 4 steps"),
+        ({"n_sampling_steps": 3}, ConfigError, "noise levels for 1, 2, 4, 8 steps"),
         ({"batch_size": 0}, DataError, "batch_size must be at least 1"),
         ({"halo_ids": [1, 2]}, DataError, r"halo_ids has shape \(2,\)"),
         ({"halo_ids": [0.2, 0.7, 1, 2, 3]}, DataError, "halo_ids must be integers"),

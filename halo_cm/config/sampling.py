@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -11,6 +12,14 @@ from halo_cm.config.section import Count, Levels, Positive, Section, StepCount
 
 #: Samplers of plain denoisers; `SamplingConfig.denoiser_solver` chooses among them.
 PLAIN_SAMPLERS = ("heun", "dpm", "euler")
+#: Noise levels after sigma_max for each number of steps, where nothing else is given or chosen.
+DEFAULT_LEVELS: Mapping[int, tuple[float, ...]] = {
+    2: (0.3,),
+    4: (0.6, 0.3, 0.15),
+    8: (0.6, 0.34, 0.19, 0.11, 0.06, 0.035, 0.02),
+}
+#: Longest of the default rollouts that training tunes: one of 8 steps costs twice one of 4.
+_LONGEST_TUNED = 4
 
 
 class DiffusionConfig(Section):
@@ -37,9 +46,12 @@ class SamplingConfig(Section):
 
     n_sampling_steps: Count = 1
     """Network evaluations per sample of a consistency model."""
-    levels: dict[StepCount, Levels] = Field(default={2: (0.3,), 4: (0.6, 0.3, 0.15)})
-    """Noise levels after sigma_max for each number of steps, falling; the defaults were chosen on
-    validation data (docs/training.md)."""
+    levels: dict[StepCount, Levels] = Field(default={})
+    """Noise levels after sigma_max for each number of steps, falling, in the place of the model's
+    own: those that its training chose, else the defaults for 2, 4 and 8 (docs/training.md)."""
+    choose_levels: bool = True
+    """Whether a training ends with a search of the levels for 2, 4 and 8 steps on validation data;
+    those given in ``levels`` are kept."""
     denoiser_solver: Literal["heun", "dpm", "euler"] = "heun"
     """Solver of a plain denoiser: Heun and DPM-Solver++(2M) are of second order, Euler of first;
     Heun takes two network evaluations a step, the others one."""
@@ -52,7 +64,7 @@ class SamplingConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> SamplingConfig:
-        for steps, levels in self.levels.items():
+        for steps, levels in self.all_levels.items():
             name = f"levels.{steps}"
             if len(levels) != steps - 1:
                 raise ValueError(
@@ -65,9 +77,24 @@ class SamplingConfig(Section):
         return self
 
     @property
+    def all_levels(self) -> dict[int, tuple[float, ...]]:
+        """The defaults, and what is given in their place."""
+        return {**DEFAULT_LEVELS, **self.levels}
+
+    @property
+    def tuned_levels(self) -> dict[int, tuple[float, ...]]:
+        """Levels that energy-score tuning rolls out: those given, and defaults of a few steps."""
+        few = {n: levels for n, levels in DEFAULT_LEVELS.items() if n <= _LONGEST_TUNED}
+        return {**few, **self.levels}
+
+    def with_levels(self, levels: Mapping[int, tuple[float, ...]]) -> SamplingConfig:
+        """Copy with these levels in the place of those for the same numbers of steps."""
+        return self.model_copy(update={"levels": {**self.levels, **levels}})
+
+    @property
     def known_steps(self) -> tuple[int, ...]:
         """Numbers of steps that a consistency model has noise levels for."""
-        return (1, *sorted(self.levels))
+        return (1, *sorted(self.all_levels))
 
     def check_steps(self, n_steps: int, name: str) -> None:
         """Check that there are levels for ``n_steps`` steps of a consistency model.

@@ -80,7 +80,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         low, high = self.diffusion.sigma_min, self.diffusion.sigma_max
-        for steps, levels in self.sampling.levels.items():
+        for steps, levels in self.sampling.all_levels.items():
             if levels and not (low < levels[-1] and levels[0] < high):
                 raise ValueError(
                     f"sampling.levels.{steps} = {list(levels)} must lie between diffusion.sigma_min"

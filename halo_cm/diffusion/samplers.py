@@ -135,7 +135,7 @@ class Consistency(Sampler):
 
     def levels(self, n_steps: int, schedule: nn.Module | None) -> Tensor:
         """sigma_max and the chosen levels."""
-        chosen = self.sampling.levels[n_steps] if n_steps > 1 else ()
+        chosen = self.sampling.all_levels[n_steps] if n_steps > 1 else ()
         return torch.tensor([self.diffusion.sigma_max, *chosen])
 
     def n_draws(self, n_steps: int) -> int:

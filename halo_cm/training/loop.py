@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-import multiprocessing
-import signal
-from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,31 +17,30 @@ from halo_cm.data.normalize import Normalization
 from halo_cm.diffusion.denoiser import Denoiser
 from halo_cm.emulator import Emulator
 from halo_cm.errors import TrainingError
-from halo_cm.manager import save_emulator
+from halo_cm.manager import load_emulator, save_emulator
 from halo_cm.objectives.base import Step
 from halo_cm.progress import Task, progress
 from halo_cm.seeding import derive_seed
 from halo_cm.training import state as training_state
+from halo_cm.training.checkpoint import MODEL_KIND, read_facts
+from halo_cm.training.cost import Cost, Meter
 from halo_cm.training.ema import ema_decay, lerp_weights
+from halo_cm.training.levels import CHOSEN_STEPS, Candidate, LevelChoice, LevelSearch, describe
 from halo_cm.training.log import TrainingLog
 from halo_cm.training.phase import Phase
 from halo_cm.training.run_folder import RunFolder
 from halo_cm.training.schedule import learning_rate, make_optimizer
 from halo_cm.training.start import load_start, make_teacher
+from halo_cm.training.stopping import Stopping
 from halo_cm.training.validation import Validator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from accelerate import Accelerator
 
     from halo_cm.config.schema import Config
-    from halo_cm.data.normalize import Batch
+    from halo_cm.containers import IntArray
 
 logger = logging.getLogger(__name__)
-
-#: Steps after which ranks ask each other whether one was told to stop.
-_AGREE_EVERY = 10
 
 
 def train_rank(config: Config, *, resume: bool) -> None:
@@ -57,7 +54,7 @@ def train_rank(config: Config, *, resume: bool) -> None:
         After Ctrl-C, once the state is saved.
     """
     trainer = Trainer(config)
-    with _stop_signals(trainer):
+    with trainer.stopping.listening():
         trainer.run(resume=resume)
 
 
@@ -76,7 +73,8 @@ class Trainer:
         )
         self.rank, self.n_ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
-        self.stop_asked = False
+        self.stopping = Stopping(self.accelerator)
+        self.meter = self._make_meter()
         train = read_cutouts(config.data.path, "train")
         torch.manual_seed(derive_seed(config.seed, "weights"))
         normalization = Normalization.fit(config.normalization, train)
@@ -108,23 +106,24 @@ class Trainer:
             self.global_step = state.position.global_step
             losses = state.position.losses
             self._losses = [torch.tensor(x, device=self.accelerator.device) for x in losses]
-            logger.info("continuing phase %d of %d at step %d", first + 1, len(phases), start)
+            if self.is_main:
+                self.meter.before = Cost.recorded(state.position.cost, str(self.folder.state))
+                self.log.rewind(first, start)
+            where = f"phase {first + 1} of {len(phases)} at step {start}"
+            logger.info("continuing %s", where if first < len(phases) else "with the noise levels")
         elif self.is_main and self.folder.log.exists():
             self.folder.log.unlink()  # of a run that ended before its first checkpoint
         for index in range(first, len(phases)):
             phase = self._start(index)
             if state:
                 state.restore(self._modules(phase), phase.optimizer, self.n_ranks)
-                if self.is_main:
-                    self.log.rewind(index, start)
             self._run_phase(phase, start)
             state, start = None, 0
-        if self.is_main:
-            self.folder.finish()
+        self._finish()
         self.log.close()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        if self.stop_asked:
+        if self.stopping.asked:
             raise KeyboardInterrupt  # during the last validation: no benchmark is wanted now
 
     def _start(self, index: int) -> Phase:
@@ -170,9 +169,9 @@ class Trainer:
                 done = step + 1
                 if done % phase.validate_every == 0 and done < phase.n_steps:
                     self._validate(phase, step)
-                stop = self._should_stop(step)
+                stop = self.stopping.agreed(step)
                 if stop or (done % every == 0 and done < phase.n_steps):
-                    self._save_state(phase, done)
+                    self._save_state(phase.index, done, phase)
                 if stop:
                     raise KeyboardInterrupt
         self._end(phase)
@@ -195,11 +194,12 @@ class Trainer:
         self.accelerator.backward(loss)
         weights = self.emulator.denoiser.parameters()
         norm = self.accelerator.clip_grad_norm_(weights, config.gradient_clip)
-        self._check_finite(phase, step, loss, norm, batch)
+        self._check_finite(phase, step, loss, norm, rows)
         phase.optimizer.step()
         phase.optimizer.zero_grad()
         self._update_averages(phase, step)
         self.global_step += 1
+        self.meter.steps += 1
         self._losses.append(loss.detach())
         if step == 0 or (step + 1) % config.log_every == 0 or step + 1 == phase.n_steps:
             self._log_losses(phase, step, task)
@@ -221,7 +221,7 @@ class Trainer:
             sigma_min=diffusion.sigma_min,
             sigma_max=diffusion.sigma_max,
             rho=diffusion.rho,
-            sampling_levels=self.config.sampling.levels,
+            sampling_levels=self.config.sampling.tuned_levels,
             progress=step / phase.n_steps,
             generator=torch.Generator(device).manual_seed(stream),
             teacher=phase.teacher,
@@ -235,14 +235,15 @@ class Trainer:
             lerp_weights(phase.target, self.network, phase.objective.target_decay(share))
 
     def _check_finite(
-        self, phase: Phase, step: int, loss: Tensor, norm: Tensor | None, batch: Batch
+        self, phase: Phase, step: int, loss: Tensor, norm: Tensor | None, rows: IntArray
     ) -> None:
         if torch.isfinite(loss) and (norm is None or torch.isfinite(norm)):
             return
-        rows = self.data.describe(batch.rows[:16])
+        # of all ranks: the gradient that they share does not tell whose cutouts broke it
+        cutouts = self.data.describe(torch.from_numpy(rows))
         raise TrainingError(
             f"phase {phase.name}: the loss ({loss.item():.3g}) or its gradient is not finite at "
-            f"step {step}; cutouts of the batch: {rows}. The last checkpoint is kept; lower "
+            f"step {step}; cutouts of the batch: {cutouts}. The last checkpoint is kept; lower "
             "training.phases.learning_rate or look at these cutouts"
         )
 
@@ -259,21 +260,23 @@ class Trainer:
 
     def _validate(self, phase: Phase, step: int) -> None:
         """Score the averaged weights; keep them as the model of the run if they are the best."""
+        cost = self._cost()
         if self.validator is not None and self._competes(phase):
             found = self.validator.score(self.average)
             facts = {**self._where(phase, step), "validation": found.as_dict()}
             self.log.write(facts, self.global_step)
             if self.best_score is None or found.score < self.best_score:
                 self.best_score = found.score
-                save_emulator(self.average, self.folder.model, facts)
+                save_emulator(self.average, self.folder.model, {**facts, **cost})
         self.accelerator.wait_for_everyone()
 
     def _end(self, phase: Phase) -> None:
         """Hand the averaged weights to the next phase, or those before a reference."""
         self._validate(phase, phase.n_steps - 1)
+        cost = self._cost()
         if self.is_main:
             path = self.folder.phase_model(phase.index, phase.name)
-            save_emulator(self.average, path, self._where(phase, phase.n_steps - 1))
+            save_emulator(self.average, path, {**self._where(phase, phase.n_steps - 1), **cost})
         if phase.base is not None:
             self.average.denoiser.network.load_state_dict(phase.base.state_dict())
             # a schedule that a reference has learned is not handed on
@@ -286,34 +289,26 @@ class Trainer:
         last = resolve_objective(self.config.training.phases[-1].objective)
         return phase.base is None and phase.objective.sampler == last.sampler
 
-    def _should_stop(self, step: int) -> bool:
-        """Whether any rank was asked to stop; they ask each other every few steps."""
-        self.stop_asked |= _is_orphan()
-        if self.n_ranks == 1:
-            return self.stop_asked
-        if step % _AGREE_EVERY:
-            return False
-        flag = torch.tensor(float(self.stop_asked), device=self.accelerator.device)
-        self.stop_asked = bool(self.accelerator.reduce(flag, "sum") > 0)
-        return self.stop_asked
-
     def _mean_losses(self) -> Tensor:
         """Loss of each step since the last line of the log, averaged over ranks."""
         return self.accelerator.reduce(torch.stack(self._losses), "mean")
 
-    def _save_state(self, phase: Phase, step: int) -> None:
+    def _save_state(self, index: int, step: int, phase: Phase | None = None) -> None:
         losses = self._mean_losses().tolist() if self._losses else []
+        cost = self.meter.read()
         if self.is_main:
             position = training_state.Position(
-                phase_index=phase.index,
+                phase_index=index,
                 step=step,
                 global_step=self.global_step,
                 best_score=self.best_score,
                 n_ranks=self.n_ranks,
                 losses=tuple(losses),
+                cost=cost.as_dict(),
             )
-            modules = self._modules(phase)
-            training_state.save(self.folder.state, position, modules, phase.optimizer)
+            modules = {} if phase is None else self._modules(phase)
+            optimizer = None if phase is None else phase.optimizer
+            training_state.save(self.folder.state, position, modules, optimizer)
         self.accelerator.wait_for_everyone()
 
     def _modules(self, phase: Phase) -> dict[str, torch.nn.Module]:
@@ -330,31 +325,58 @@ class Trainer:
         position = {"phase_index": phase.index, "step": step, "global_step": self.global_step}
         return {"phase": phase.name, **position}
 
+    def _cost(self) -> dict[str, Any]:
+        """For the description of a model; every rank must ask."""
+        return {**self.meter.read().as_dict(), "processes": self.n_ranks}
+
+    def _finish(self) -> None:
+        """Choose the noise levels of the run's model, and write down what all of it has cost."""
+        self.accelerator.wait_for_everyone()  # for the model file
+        choice = self._choose_levels()
+        facts = self._cost()
+        if self.is_main:
+            if choice is not None:
+                facts["levels"] = choice.as_dict()
+            describe(self.folder.model, facts, {} if choice is None else choice.levels)
+            self.folder.finish()
+
+    def _choose_levels(self) -> LevelChoice | None:
+        """Score the candidates, one on each rank at a time; None where nothing is to choose."""
+        sampling, n_phases = self.config.sampling, len(self.config.training.phases)
+        steps = [n for n in CHOSEN_STEPS if n not in sampling.levels]
+        model = load_emulator(self.folder.model).to(self.accelerator.device)
+        if not sampling.choose_levels or not steps or model.sampler.name != "consistency":
+            return None
+        self._save_state(n_phases, 0)
+        search = LevelSearch(model, self.validator or self._make_validator(), steps)
+        scores: dict[Candidate, float] = {}
+        with progress("noise levels", len(search.candidates), show=self.is_main) as task:
+            while part := search.candidates[len(scores) : len(scores) + self.n_ranks]:
+                mine = search.score(part[self.rank]) if self.rank < len(part) else 0.0
+                found = self.accelerator.gather(self._number(mine)).tolist()
+                for candidate, score in zip(part, found, strict=False):
+                    if self.is_main:
+                        place = {"phase_index": n_phases, "step": len(scores)}
+                        tried = {**asdict(candidate), "score": score}
+                        record = {"phase": "levels", **place, "candidate": tried}
+                        self.log.write(record, self.global_step)
+                    scores[candidate] = score
+                task.advance(len(part))
+                if self.stopping.agreed():
+                    raise KeyboardInterrupt
+        return LevelChoice(scores)
+
+    def _make_meter(self) -> Meter:
+        start, before = self.config.training.start, Cost()
+        if start is not None and self.is_main:
+            facts = read_facts(start, MODEL_KIND)["training"]
+            before = Cost.recorded(facts, f"training.start = {str(start)!r}")
+        return Meter(before, lambda x: float(self.accelerator.reduce(self._number(x), "sum")))
+
+    def _number(self, x: float) -> Tensor:
+        return torch.tensor([x], device=self.accelerator.device, dtype=torch.float64)
+
     def _make_validator(self) -> Validator:
         config = self.config.validation
         cutouts = read_cutouts(self.config.data.path, "validation")
         return Validator(cutouts, config.n_cutouts, config.n_members, self.config.seed)
-
-
-def _is_orphan() -> bool:
-    """Whether the process that started this rank is gone."""
-    parent = multiprocessing.parent_process()
-    return parent is not None and not parent.is_alive()
-
-
-@contextmanager
-def _stop_signals(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for a stop after the step; a second Ctrl-C stops at once."""
-
-    def ask(number: int, frame: Any) -> None:
-        if trainer.stop_asked:
-            signal.default_int_handler(number, frame)
-        trainer.stop_asked = True
-        logger.info("stopping within %d steps; the state is saved then", _AGREE_EVERY)
-
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from halo_cm.atomic import lock, write_json
 from halo_cm.config.differences import differences
-from halo_cm.config.sampling import SamplingConfig
+from halo_cm.config.sampling import DEFAULT_LEVELS, SamplingConfig
 from halo_cm.data.cutouts import read_geometry
 from halo_cm.errors import CheckpointError
 from halo_cm.versions import file_sha256
@@ -75,6 +75,9 @@ class RunFolder:
         network.setdefault("latent_channels", 0)
         # nor all ways of sampling: what they lacked has the defaults
         found["sampling"] = SamplingConfig().model_dump(mode="json") | found.get("sampling", {})
+        # they wrote down the default levels, as if they were given
+        levels = found["sampling"]["levels"]
+        found["sampling"]["levels"] = {k: v for k, v in levels.items() if not _is_default(k, v)}
         changes = differences(found, self._relevant())
         if changes:
             listed = "\n  ".join(changes)
@@ -126,6 +129,10 @@ class RunFolder:
         path = self.config.data.path
         own = read_geometry(path).provenance.get("fingerprint")
         return str(own) if own else file_sha256(path)
+
+
+def _is_default(n_steps: str, levels: list[float]) -> bool:
+    return DEFAULT_LEVELS.get(int(n_steps)) == tuple(levels)
 
 
 def _identify(table: dict[str, Any], key: str) -> None:

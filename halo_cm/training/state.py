@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ class Position:
     Attributes
     ----------
     phase_index, step
-        The phase under way and the steps that it has taken.
+        The phase under way and the steps that it has taken; behind the last phase, where only the
+        noise levels are left to choose, their number and 0.
     global_step
         Steps of all phases.
     best_score
@@ -38,6 +40,8 @@ class Position:
         Processes, each with noise of its own.
     losses
         Loss of each step since the last line of the log, averaged over processes.
+    cost
+        What was spent so far (`halo_cm.training.cost.Cost`); empty in states of versions before.
     """
 
     phase_index: int
@@ -46,6 +50,7 @@ class Position:
     best_score: float | None
     n_ranks: int
     losses: tuple[float, ...]
+    cost: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,12 @@ def save(
     path: Path,
     position: Position,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
 ) -> None:
-    """Write the state of a run."""
+    """Write the state of a run; between phases there is no optimiser."""
     parts = {name: module.state_dict() for name, module in modules.items()}
-    parts[_OPTIMIZER] = optimizer_tensors(optimizer)
+    if optimizer is not None:
+        parts[_OPTIMIZER] = optimizer_tensors(optimizer)
     tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
     write_tensors(path, _KIND, tensors, asdict(position))
 
@@ -93,6 +99,7 @@ def load(path: Path) -> TrainingState | None:
     if not path.is_file():
         return None
     facts, tensors = read_tensors(path, _KIND)
+    facts.setdefault("cost", {})  # versions before did not measure it
     names = Position.__dataclass_fields__
     missing = [name for name in names if name not in facts]
     if missing:

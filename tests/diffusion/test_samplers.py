@@ -94,7 +94,7 @@ def test_what_cannot_be_sampled():
         make("flow")
     with pytest.raises(ConfigError, match="at least 2 for a dpm sampler"):
         make("dpm").check_steps(1)
-    with pytest.raises(ConfigError, match="noise levels for 1, 2, 4 steps"):
+    with pytest.raises(ConfigError, match="noise levels for 1, 2, 4, 8 steps"):
         make("consistency").check_steps(3)
     with pytest.raises(TypeError):
         make_sampler("heun", DiffusionConfig(), SamplingConfig(), {"x0_mode": "noise"})

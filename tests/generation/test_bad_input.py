@@ -246,7 +246,7 @@ def test_no_rows(tmp_path, model):
 
 def test_settings_out_of_range(tmp_path, model, data):
     out = tmp_path / "a.zarr"
-    for steps, message in ((0, "at least 1"), (3, "noise levels for 1, 2, 4 steps")):
+    for steps, message in ((0, "at least 1"), (3, "noise levels for 1, 2, 4, 8 steps")):
         with pytest.raises(ConfigError, match=message):
             generate(model, data, out, n_realizations=1, n_sampling_steps=steps, options=HERE)
     with pytest.raises(ConfigError, match="n_realizations must be at least 1"):

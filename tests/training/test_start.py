@@ -18,6 +18,7 @@ from halo_cm.manager import load_emulator, save_emulator
 from halo_cm.objectives.cd import ConsistencyDistillation
 from halo_cm.objectives.denoising import Denoising
 from halo_cm.training import loop
+from halo_cm.training.checkpoint import MODEL_KIND, read_tensors, write_tensors
 from halo_cm.training.run import train
 from halo_cm.training.run_folder import RunFolder
 from halo_cm.training.start import load_start, make_teacher
@@ -155,6 +156,20 @@ def test_the_network_of_a_teacher_may_differ_but_not_its_data(tmp_path):
         make_teacher(cd, emulator_of(cutouts=make_cutouts(seed=5)), None)
     with pytest.raises(CheckpointError, match=r"diffusion.sigma_min: 0.002 there, 0.01 now"):
         make_teacher(cd, emulator_of(diffusion={"sigma_min": 0.01}), None)
+
+
+def test_a_teacher_of_other_parameters_or_channels_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    cd, student = ConsistencyDistillation(teacher=path), emulator_of("consistency")
+    saved(emulator_of(cutouts=make_cutouts(names=("Omega_m", "sigma_8", "A_SN1"))), path)
+    with pytest.raises(CheckpointError, match=r"data.parameter_names: .*'A_SN1'\) there, .*now"):
+        make_teacher(cd, student, None)
+    facts, tensors = read_tensors(saved(emulator_of(), path), MODEL_KIND)
+    facts["geometry"]["channels"] = ["dm", "gas", "metals"]
+    del facts["kind"], facts["format_version"], facts["versions"]
+    write_tensors(path, MODEL_KIND, tensors, facts)
+    with pytest.raises(CheckpointError, match=r"model.safetensors .*found dm, gas, metals, exp"):
+        make_teacher(cd, student, None)
 
 
 def test_a_consistency_map_cannot_teach(tmp_path):

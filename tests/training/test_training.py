@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 from multiprocessing import SimpleQueue
@@ -15,6 +16,7 @@ from builders import make_config, make_cutouts, merge
 from training_runs import assert_equal_weights, train_until_ctrl_c
 
 from halo_cm.data.cutouts import write_cutouts
+from halo_cm.data.dataset import batch_rows
 from halo_cm.errors import (
     CheckpointError,
     ConfigError,
@@ -24,6 +26,7 @@ from halo_cm.errors import (
 )
 from halo_cm.manager import ModelManager
 from halo_cm.objectives.ect import EasyConsistencyTuning
+from halo_cm.seeding import derive_seed
 from halo_cm.training import launch, loop
 from halo_cm.training import state as training_state
 from halo_cm.training.checkpoint import read_tensors
@@ -68,9 +71,8 @@ def test_the_model_is_the_best_by_the_sampled_metric(finished):
     assert {r["phase"] for r in scores} == {"ect", "energy_score"}  # not the denoiser's
     best = min(scores, key=lambda r: r["validation"]["score"])
     kept = json.loads(finished.model.with_suffix(".json").read_text())["training"]
-    assert kept == {
-        k: best[k] for k in ("phase", "phase_index", "step", "global_step", "validation")
-    }
+    names = ("phase", "phase_index", "step", "global_step", "validation")
+    assert {name: kept[name] for name in names} == {name: best[name] for name in names}
 
 
 def test_training_moves_the_weights_and_the_samples(finished, data):
@@ -304,6 +306,38 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     facts, tensors = read_tensors(tmp_path / "tiny" / "state.safetensors", "training state")
     assert (facts["phase_index"], facts["step"]) == (1, 5)
     assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+def test_the_error_names_the_cutouts_of_the_whole_batch_and_another_try_continues(
+    finished, data, tmp_path, monkeypatch
+):
+    """The gradient of a finite loss can be infinite too; the last good state is a whole one."""
+    original = EasyConsistencyTuning.loss
+
+    def broken(self, step, batch):
+        loss = original(self, step, batch)
+        return loss + 0 * (loss - loss.detach()).sqrt() if step.progress > 0.7 else loss
+
+    config = make_config(data, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(EasyConsistencyTuning, "loss", broken)
+        with pytest.raises(TrainingError, match=r"or its gradient is not finite at step 6") as told:
+            train(config)
+    named = [int(row) for row in re.findall(r"row (\d+) \(box 0 halo \1 ", str(told.value))]
+    rows, _ = batch_rows(derive_seed(0, "batches", 1), 24, 6, 8)
+    assert named == rows.tolist()
+    assert_equal_weights(train(config, resume=True).model, finished.model)
+
+
+def test_an_unfinished_run_is_not_continued_with_another_config(data, tmp_path, monkeypatch):
+    train_until_ctrl_c(make_config(data, tmp_path), monkeypatch, (0, 7))
+    state = (tmp_path / "tiny" / "state.safetensors").read_bytes()
+    changes = {"training": {"gradient_clip": 2.0}, "seed": 3}
+    with pytest.raises(CheckpointError) as told:
+        train(make_config(data, tmp_path, **changes), resume=True)
+    assert "seed: 0 there, 3 now" in str(told.value)
+    assert "training.gradient_clip: 1.0 there, 2.0 now" in str(told.value)
+    assert (tmp_path / "tiny" / "state.safetensors").read_bytes() == state
 
 
 def test_two_processes_train_together(data, tmp_path):
