@@ -74,7 +74,8 @@ class Variant:
     Attributes
     ----------
     group, name
-        Its folder is ``<out>/<group>/<name>``, or that of an equal variant of another group.
+        Its folder is ``<out>/<group>/<name>-<digest>``, or that of an equal variant of another
+        group; a variant that is changed gets a new one.
     changes
         What the file of ablations says of it.
     links
@@ -121,7 +122,7 @@ def plan(ablations: Ablations, out: Path, *, data: Path | None = None) -> list[V
             try:
                 config = load_config(ablations.config, overrides)
                 for n_steps in group.steps:
-                    config.sampling.check_steps(n_steps, "steps")
+                    config.sampling.check_steps(n_steps, "steps", config.diffusion)
             except (ConfigError, ValueError) as error:
                 raise ConfigError(f"groups.{group_name}.variants.{name}: {error}") from error
             config = config if data is None else config.with_data(data)
@@ -211,7 +212,8 @@ def _chain(
         sampling = config.sampling.model_copy(update={"choose_levels": choose})
         run = config.model_copy(update={"training": training, "sampling": sampling})
         identity = _digest(run, identity)
-        folder = claimed.setdefault(identity, place if last else shared / f"{name}-{identity[:8]}")
+        known_as = place if last else shared / name
+        folder = claimed.setdefault(identity, known_as.with_name(f"{known_as.name}-{identity[:8]}"))
         run = run.model_copy(update={"output": folder.parent, "name": folder.name})
         links.append(Link(run, _estimate(run, ablations.core_seconds_per_cutout)))
         start = links[-1].end

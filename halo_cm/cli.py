@@ -100,7 +100,7 @@ def train(
 
 
 @app.command()
-@command("an earlier report is unchanged; the same command starts again")
+@command("a report without benchmark.json is unfinished; the same command starts again")
 def benchmark(options: ConfigOptions, task: CompareTask) -> None:
     """Compare trained models with the truth on boxes that training never saw."""
     if task.models is not None:

@@ -57,6 +57,7 @@ class CompareTask:
             show_default=False,
         ),
     ] = None
+    report: Annotated[Path | None, typer.Option(hidden=True)] = None
 
     def run(self, options: ConfigOptions) -> tuple[Summary, Path]:
         """Compare; returns the summary and the folder of the report.
@@ -64,12 +65,13 @@ class CompareTask:
         Raises
         ------
         ConfigError
-            If options are missing or do not apply.
+            If options are missing or do not apply, or the folder of the report holds runs.
         CheckpointError
             If there is no such model.
         """
         from halo_cm.compare import CompareOptions, compare
 
+        self._refuse_report()
         if options.model is not None or options.config is not None or options.changes:
             raise ConfigError(
                 "--models compares finished models: leave out --model, --config and --set"
@@ -84,6 +86,11 @@ class CompareTask:
             "seed": options.seed,
         }
         folder = options.out or Path("report")
+        if runs := sorted(folder.glob("*/run.json")):
+            raise ConfigError(
+                f"--out {folder} holds folders of runs, such as {runs[0].parent.name}: with "
+                "--models it is the folder of the report itself; name another, as report"
+            )
         summary = compare(
             self._paths(self.runs or Path("runs")),
             options.data,
@@ -95,10 +102,18 @@ class CompareTask:
 
     def refuse_alone(self) -> None:
         """Raise a `ConfigError` for options that need ``--models``."""
+        self._refuse_report()
         named = ("steps", "oracle", "n_samples", "runs")
         given = [f"--{n.replace('_', '-')}" for n in named if getattr(self, n) is not None]
         if given:
             raise ConfigError(f"{', '.join(given)}: only with --models; leave it out")
+
+    def _refuse_report(self) -> None:
+        if self.report is not None:
+            raise ConfigError(
+                f"--report {self.report} is now --out, the folder of the report with --models; "
+                "the report of a single run is in its own folder"
+            )
 
     def _paths(self, runs: Path) -> dict[str, Path]:
         paths: dict[str, Path] = {}

@@ -252,7 +252,7 @@ def _rows(name: str, path: Path, cutouts: Cutouts, options: CompareOptions) -> l
     if model.sampler.name != "consistency":
         steps: tuple[int, ...] = (model.default_steps,)
     else:
-        known = model.config.sampling.known_steps
+        known = model.config.sampling.known_steps(model.config.diffusion)
         steps = tuple(n for n in options.steps if n in known)
         if missing := [str(n) for n in options.steps if n not in known]:
             logger.warning(

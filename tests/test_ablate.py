@@ -16,7 +16,9 @@ from halo_cm.ablate import ablate, describe_plan, plan
 from halo_cm.cli import app
 from halo_cm.config.ablations import load_ablations
 from halo_cm.config.loader import without_nones
+from halo_cm.config.objective import resolve_objective
 from halo_cm.data.cutouts import write_cutouts
+from halo_cm.diffusion.samplers import make_sampler
 from halo_cm.errors import ConfigError
 from halo_cm.manager import ModelManager
 from halo_cm.objectives.ect import EasyConsistencyTuning
@@ -102,7 +104,8 @@ def test_variants_share_their_first_phases_and_equal_variants_everything(describ
     variants = plan(load_ablations(described), tmp_path / "out")
     tuning, loss = of_group(variants, "tuning"), of_group(variants, "loss")
     folders = [link.folder.path for link in tuning["whole"].links]
-    assert folders[2] == tmp_path / "out" / "tuning" / "whole"
+    assert folders[2].parent == tmp_path / "out" / "tuning"
+    assert folders[2].name.startswith("whole-")
     assert [path.parent.name for path in folders[:2]] == ["shared", "shared"]
     # what is a part of another variant, and what is equal to one, is not trained again
     assert [link.folder.path for link in tuning["none"].links] == folders[:2]
@@ -180,6 +183,26 @@ def test_groups_are_trained_compared_and_reused(
     assert again == found and len(trainings) == 5
     assert "reusing the comparison" in caplog.text
     assert "total: 0 core-seconds" in describe_plan(plan(ablations, out))
+
+
+def test_a_change_of_the_file_trains_what_it_touches_anew(
+    described, tmp_path, trainings, monkeypatch
+):
+    monkeypatch.setattr(module, "_compare", lambda *_: None)
+    list(ablate(load_ablations(described), tmp_path, only="tuning"))
+    before, text = trainings.copy(), described.read_text()
+    described.write_text(text.replace("name='ect'}, steps=3", "name='ect'}, steps=2"))
+    edited = load_ablations(described)
+    assert (
+        describe_plan(plan(edited, tmp_path)[:1])
+        .splitlines()[0]
+        .endswith("32 of 48 core-seconds left")
+    )
+    list(ablate(edited, tmp_path, only="tuning"))
+    assert len(before) == 3 and len(trainings) == 5 and len(set(trainings)) == 5
+    described.write_text(text)
+    list(ablate(load_ablations(described), tmp_path, only="tuning"))
+    assert len(trainings) == 5, "the runs of the file as it was are still there"
 
 
 def test_a_chain_hands_on_the_averaged_weights(described, tmp_path, monkeypatch):
@@ -275,6 +298,18 @@ def test_the_command_says_what_is_wrong(described, arguments, message):
     assert result.exit_code == 1 and message in " ".join(result.output.split())
 
 
+def validation_evaluations(config):
+    """Of the network, in all validations of a run of one phase; and the cutouts it trains on."""
+    (phase,), chosen = config.training.phases, config.validation
+    objective = resolve_objective(phase.objective)
+    sampler = make_sampler(
+        objective.sampler, config.diffusion, config.sampling, objective.sampler_settings
+    )
+    n_samples = -(-phase.steps // chosen.every) * chosen.n_cutouts * chosen.n_members
+    n_evaluations = n_samples * sampler.nfe(sampler.default_steps)
+    return n_evaluations, phase.steps * config.training.batch_size_of(phase)
+
+
 def test_the_shipped_file_fits_its_budget_and_lists_what_was_asked_for(repository, monkeypatch):
     monkeypatch.chdir(repository)
     ablations = load_ablations("configs/ablations.toml")
@@ -286,5 +321,8 @@ def test_the_shipped_file_fits_its_budget_and_lists_what_was_asked_for(repositor
         universe = variant.links[0].config.data.universe
         assert (universe.preset, universe.n_pixels) == ("quickstart", 32)
         assert sum(link.core_seconds for link in variant.links) <= 2 * 180, variant.name
+        for link in variant.links[:-1]:
+            evaluations, cutouts = validation_evaluations(link.config)
+            assert evaluations <= cutouts / 4, "validations that choose nothing are cheap"
     result = CliRunner().invoke(app, ["ablate", "--dry-run", "--only", "warm_up"])
     assert result.exit_code == 0 and result.output.count("warm_up/") == 4

@@ -84,6 +84,8 @@ def test_steps_without_levels_are_left_out_and_said(model, trained_run, tmp_path
         ("--models nobody --data x", "no trained model 'nobody'"),
         ("--model consistency --steps 1 --oracle f", "--steps, --oracle: only with --models"),
         ("--model consistency --runs r", "--runs: only with --models"),
+        ("--models a --data x --report r", "--report r is now --out"),
+        ("--model consistency --report r", "--report r is now --out"),
         ("--models copy --data x", "--models copy names no model"),
         ("--models a --data x --seed -3", "--seed -3: expected a number"),
     ],
@@ -92,6 +94,17 @@ def test_mistakes_get_one_clear_message(options, message, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["benchmark", *options.split()])
     assert result.exit_code != 0 and message in result.output
+
+
+def test_a_folder_of_runs_is_no_folder_for_a_report(tmp_path):
+    runs = tmp_path / "runs"
+    (runs / "mine").mkdir(parents=True)
+    (runs / "mine" / "run.json").write_text("{}")
+    command = ["benchmark", "--models", "a", "--data", "x", "--out", str(runs)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "holds folders of runs, such as mine" in " ".join(result.output.split())
+    assert [path.name for path in runs.iterdir()] == ["mine"]
 
 
 def test_rows_have_names(model, trained_run, tmp_path, monkeypatch):

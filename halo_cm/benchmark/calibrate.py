@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,22 @@ from halo_cm.benchmark.truth import Truth
 from halo_cm.containers import FloatArray
 from halo_cm.statistics import rank_histogram, ranks, spread_skill, tarp_coverage
 
+logger = logging.getLogger(__name__)
+
 #: Levels of credibility that coverage is reported at, and the probability of its band.
 N_LEVELS, BAND = 21, 0.95
 #: Fewest expected counts of a rank, for the p-value of a histogram.
 _COUNTS = 5
-_NAMES = (
-    *("rank_histogram", "rank_pvalue", "spread_skill"),
-    *("coverage", "coverage_band", "coverage_ks_pvalue"),
-)
+_COVERAGE = ("coverage", "coverage_band", "coverage_ks_pvalue")
+_NAMES = ("rank_histogram", "rank_pvalue", "spread_skill", *_COVERAGE)
 
 
 def calibration(
     statistics: SampleStatistics, truth: Truth, scoring: Scoring, seed: int
 ) -> dict[str, Any]:
     """The figures of `RowSummary` that say whether an ensemble is calibrated; None without one.
+
+    So is a figure that equal truths leave undefined, and a warning names it.
 
     One field of each halo counts. Ranks and coverage take one draw of its truth, since their bands
     and p-values hold for independent rows; spread and error take all draws.
@@ -56,18 +59,25 @@ def _ranks(statistics: SampleStatistics, truth: Truth, seed: int) -> dict[str, A
     return {"rank_histogram": counts, "rank_pvalue": p_values}
 
 
-def _spread_skill(statistics: SampleStatistics, truth: Truth) -> dict[str, float]:
+def _spread_skill(statistics: SampleStatistics, truth: Truth) -> dict[str, float | None]:
     true = truth.statistics.log_masses["mass"][truth.one_each]
     members = statistics.log_masses["mass"][truth.one_each]
     # the haloes that differ most from draw to draw decide: one draw of each says little of them
     members = np.repeat(members, truth.n_draws, axis=0)
-    return {
-        name: spread_skill(members[..., i], true[..., i].ravel()).ratio
-        for i, name in enumerate(truth.channels)
-    }
+    error = members.mean(1) - true.reshape(-1, len(truth.channels))
+    ratios: dict[str, float | None] = {}
+    for i, name in enumerate(truth.channels):
+        if error[:, i].any():
+            ratios[name] = spread_skill(members[..., i], true[..., i].ravel()).ratio
+        else:
+            ratios[name] = None
+            logger.warning("spread_skill of %s is undefined, null: the mean has no error", name)
+    return ratios
 
 
 def _coverage(statistics: SampleStatistics, truth: Truth, seed: int) -> dict[str, Any]:
+    if not truth.has_coverage:
+        return dict.fromkeys(_COVERAGE)
     members, true = (
         _flat(found.numbers[truth.one_each]) for found in (statistics, truth.statistics)
     )

@@ -66,7 +66,7 @@ class Axes:
         edges[-1] = half  # a circle of a rounding error more would leave the map
         thresholds = {}
         for i, name in enumerate(geometry.channels):
-            masses = truth[:, 0, i]
+            masses = truth[:, :, i]
             low, high = np.quantile(masses[masses > 0], _THRESHOLD_SHARES)
             thresholds[name] = np.geomspace(low, high, _N_THRESHOLDS)
         return cls(geometry, np.concatenate([[0], edges]), thresholds)

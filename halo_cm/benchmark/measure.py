@@ -17,7 +17,7 @@ from halo_cm.statistics import (
 )
 
 #: Draws of the truth that pixels are scored against, whose scores average over many pixels; and
-#: most samples of a halo that a classifier sees.
+#: most samples of a cutout that are told from the truth.
 FEW_TRUTHS = 8
 
 

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 
 from halo_cm.benchmark.fields import TRIANGLES
-from halo_cm.benchmark.measure import FEW_TRUTHS, SampleStatistics
+from halo_cm.benchmark.measure import SampleStatistics
 from halo_cm.benchmark.truth import Truth, deviation
 from halo_cm.containers import FloatArray
 from halo_cm.statistics import PDF_EDGES, frechet_distance, ratio_of_means
 
 
-def structure(statistics: SampleStatistics, truth: Truth) -> dict[str, Any]:
-    """The figures of `RowSummary` that describe the structure of fields."""
+def structure(statistics: SampleStatistics, truth: Truth, n_each: int) -> dict[str, Any]:
+    """The figures of `RowSummary` that describe the structure of fields.
+
+    Distances take the first ``n_each`` samples of each cutout, as many for all rows.
+    """
     channels, weights, true = truth.channels, truth.weights, truth.statistics
 
     def curves(values: FloatArray) -> dict[str, Any]:
@@ -44,8 +47,10 @@ def structure(statistics: SampleStatistics, truth: Truth) -> dict[str, Any]:
         "deviation": deviation(statistics, channels),
         "frechet_distance": {
             name: frechet_distance(
-                _rows(statistics.features[:, :FEW_TRUTHS, i]), _rows(true.features[:, :, i])
+                _rows(statistics.features[:, :n_each, i]), _rows(true.features[:, :, i])
             )
+            if truth.has_distance[name]
+            else None
             for i, name in enumerate(channels)
         },
     }

@@ -59,7 +59,8 @@ class RowSummary:
         Fair CRPS of log masses and log band powers [dex], by channel and feature.
     crps_over_oracle
         The two scores over those of exact draws, ``{"log_mass": ByChannel, "features":
-        ByChannel}`` (features: mean of the ratios); None if no second draw of the truth is known.
+        ByChannel}`` (features: mean of the ratios); None if no second draw of the truth is known,
+        or one of its scores is zero.
     empty_maps
         Number of samples without any mass, by channel: their power counts as zero.
     two_sample_auc
@@ -86,7 +87,9 @@ class RowSummary:
         ``Summary.axes["radius"]``; None for a single sample a halo.
     frechet_distance
         `halo_cm.statistics.frechet_distance` to the truth in the features of
-        `halo_cm.statistics.frechet_features`, by channel.
+        `halo_cm.statistics.frechet_features`, by channel, of
+        ``Summary.settings["samples_told_apart"]`` samples of each cutout; None where a feature is
+        equal in all truths.
     rank_histogram
         By quantity (``"mass"`` of the field, ``"central_mass"`` within 1/16 of its width) and
         channel: how many haloes have their true value at each rank 0 to R among the first R
@@ -96,10 +99,10 @@ class RowSummary:
         Chance of a rank histogram at least as uneven if calibrated, by quantity and channel.
     spread_skill
         Spread of the log10 masses of the field over the error of their mean, by channel: 1 if
-        calibrated, below if too sure. None without an ensemble.
+        calibrated, below if too sure; None if the mean has no error. None without an ensemble.
     coverage
         Share of haloes inside the TARP credible regions of ``Summary.axes["credibility"]``; equal
-        to it if calibrated. None without an ensemble.
+        to it if calibrated. None without an ensemble, or if a feature is equal in all truths.
     coverage_band
         ``[low, high]``: where ``coverage`` lies pointwise with 95% probability if calibrated.
     coverage_ks_pvalue
@@ -141,10 +144,10 @@ class RowSummary:
     profile_ratio: Gappy
     profile_ratio_uncertainty: Gappy
     deviation: Curves | None
-    frechet_distance: ByChannel
+    frechet_distance: dict[str, float | None]
     rank_histogram: dict[str, Counts] | None
     rank_pvalue: dict[str, ByChannel] | None
-    spread_skill: ByChannel | None
+    spread_skill: dict[str, float | None] | None
     coverage: list[float] | None
     coverage_band: list[list[float]] | None
     coverage_ks_pvalue: float | None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,15 @@ from halo_cm.benchmark.selection import IDENTITY, halo_labels, identities
 from halo_cm.containers import Cutouts, FloatArray, IntArray
 from halo_cm.errors import DataError
 from halo_cm.statistics import (
+    FRECHET_FEATURES,
     PowerSpectrum,
     bootstrap_weights,
     field_features,
     power_spectrum_2d,
     suppression,
 )
+
+logger = logging.getLogger(__name__)
 
 #: Fewer boxes than these say too little about how much boxes differ to resample them.
 FEWEST_BOXES = 5
@@ -113,6 +118,31 @@ class Truth:
         """Row of one cutout of each halo, for tests that need independent rows."""
         rows: IntArray = np.unique(self.halo, return_index=True)[1]
         return rows
+
+    @cached_property
+    def has_distance(self) -> dict[str, bool]:
+        """By channel, whether no feature is equal in all truths, which distances are scaled by."""
+        features = self.statistics.features
+        return self._varied("frechet_distance", features.reshape(-1, *features.shape[2:]))
+
+    @cached_property
+    def has_coverage(self) -> bool:
+        """The same of the first draw of one cutout of each halo, in all channels."""
+        return all(self._varied("coverage", self.statistics.numbers[self.one_each, 0]).values())
+
+    def _varied(self, figure: str, features: FloatArray) -> dict[str, bool]:
+        """Whether all features (M, C, F) of a channel differ somewhere; says which do not."""
+        varied = {}
+        for name, same in zip(self.channels, np.ptp(features, axis=0) == 0, strict=True):
+            varied[name] = not same.any()
+            if same.any():
+                equal = ", ".join(FRECHET_FEATURES[i] for i in np.flatnonzero(same))
+                logger.warning(
+                    "%s is undefined, null in the report: %s of the channel %r are equal in all "
+                    "%d truths, so that they have no scale",
+                    *(figure, equal, name, len(features)),
+                )
+        return varied
 
     def bins_up_to(self, fraction: float) -> int:
         """Number of bins of P(k) up to a fraction of the Nyquist wavenumber."""

@@ -40,6 +40,15 @@ class DiffusionConfig(Section):
             )
         return self
 
+    @property
+    def default_levels(self) -> dict[int, tuple[float, ...]]:
+        """Those of `DEFAULT_LEVELS` that lie between sigma_min and sigma_max."""
+        return {
+            n: levels
+            for n, levels in DEFAULT_LEVELS.items()
+            if self.sigma_min < levels[-1] and levels[0] < self.sigma_max
+        }
+
 
 class SamplingConfig(Section):
     """How samples are drawn where nothing else is asked for."""
@@ -48,7 +57,8 @@ class SamplingConfig(Section):
     """Network evaluations per sample of a consistency model."""
     levels: dict[StepCount, Levels] = Field(default={})
     """Noise levels after sigma_max for each number of steps, falling, in the place of the model's
-    own: those that its training chose, else the defaults for 2, 4 and 8 (docs/training.md)."""
+    own: those that its training chose, else the defaults for 2, 4 and 8 (docs/training.md), as far
+    as these lie between sigma_min and sigma_max."""
     choose_levels: bool = True
     """Whether a training ends with a search of the levels for 2, 4 and 8 steps on validation data;
     those given in ``levels`` are kept."""
@@ -64,7 +74,7 @@ class SamplingConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> SamplingConfig:
-        for steps, levels in self.all_levels.items():
+        for steps, levels in self.levels.items():
             name = f"levels.{steps}"
             if len(levels) != steps - 1:
                 raise ValueError(
@@ -73,30 +83,26 @@ class SamplingConfig(Section):
                 )
             if any(b >= a for a, b in pairwise(levels)):
                 raise ValueError(f"{name} = {list(levels)} must fall from each level to the next")
-        self.check_steps(self.n_sampling_steps, "n_sampling_steps")
         return self
 
-    @property
-    def all_levels(self) -> dict[int, tuple[float, ...]]:
-        """The defaults, and what is given in their place."""
-        return {**DEFAULT_LEVELS, **self.levels}
+    def all_levels(self, diffusion: DiffusionConfig) -> dict[int, tuple[float, ...]]:
+        """The defaults within the range of ``diffusion``, and what is given in their place."""
+        return {**diffusion.default_levels, **self.levels}
 
-    @property
-    def tuned_levels(self) -> dict[int, tuple[float, ...]]:
-        """Levels that energy-score tuning rolls out: those given, and defaults of a few steps."""
-        few = {n: levels for n, levels in DEFAULT_LEVELS.items() if n <= _LONGEST_TUNED}
-        return {**few, **self.levels}
+    def tuned_levels(self, diffusion: DiffusionConfig) -> dict[int, tuple[float, ...]]:
+        """Levels that energy-score tuning rolls out: those given, else defaults of a few steps."""
+        few = {n: lv for n, lv in diffusion.default_levels.items() if n <= _LONGEST_TUNED}
+        return self.levels or few
 
     def with_levels(self, levels: Mapping[int, tuple[float, ...]]) -> SamplingConfig:
         """Copy with these levels in the place of those for the same numbers of steps."""
         return self.model_copy(update={"levels": {**self.levels, **levels}})
 
-    @property
-    def known_steps(self) -> tuple[int, ...]:
+    def known_steps(self, diffusion: DiffusionConfig) -> tuple[int, ...]:
         """Numbers of steps that a consistency model has noise levels for."""
-        return (1, *sorted(self.all_levels))
+        return (1, *sorted(self.all_levels(diffusion)))
 
-    def check_steps(self, n_steps: int, name: str) -> None:
+    def check_steps(self, n_steps: int, name: str, diffusion: DiffusionConfig) -> None:
         """Check that there are levels for ``n_steps`` steps of a consistency model.
 
         Raises
@@ -104,8 +110,9 @@ class SamplingConfig(Section):
         ValueError
             If there are none; the message calls the number ``name``.
         """
-        if n_steps not in self.known_steps:
-            known = ", ".join(map(str, self.known_steps))
+        known_steps = self.known_steps(diffusion)
+        if n_steps not in known_steps:
+            known = ", ".join(map(str, known_steps))
             raise ValueError(
                 f"{name} = {n_steps}, but sampling.levels has noise levels for {known} steps: "
                 f"choose one of these or add sampling.levels.{n_steps}"

@@ -80,14 +80,15 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         low, high = self.diffusion.sigma_min, self.diffusion.sigma_max
-        for steps, levels in self.sampling.all_levels.items():
+        for steps, levels in self.sampling.levels.items():
             if levels and not (low < levels[-1] and levels[0] < high):
                 raise ValueError(
                     f"sampling.levels.{steps} = {list(levels)} must lie between diffusion.sigma_min"
                     f" = {low:g} and diffusion.sigma_max = {high:g}"
                 )
-        for n_steps in self.benchmark.steps:
-            self.sampling.check_steps(n_steps, "benchmark.steps")
+        asked = [("sampling.n_sampling_steps", self.sampling.n_sampling_steps)]
+        for name, n_steps in [*asked, *(("benchmark.steps", n) for n in self.benchmark.steps)]:
+            self.sampling.check_steps(n_steps, name, self.diffusion)
         universe = self.data.universe
         if universe is not None:
             self._check_splits(universe)

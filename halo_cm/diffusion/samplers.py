@@ -126,8 +126,9 @@ class Consistency(Sampler):
     def check_steps(self, n_steps: int) -> None:
         """Raise a ConfigError if there are no levels for this number of steps."""
         super().check_steps(n_steps)
-        if n_steps not in self.sampling.known_steps:
-            known = ", ".join(map(str, self.sampling.known_steps))
+        known_steps = self.sampling.known_steps(self.diffusion)
+        if n_steps not in known_steps:
+            known = ", ".join(map(str, known_steps))
             raise ConfigError(
                 f"n_sampling_steps = {n_steps}: this model has noise levels for {known} steps; "
                 f"choose one of these or add sampling.levels.{n_steps} to its config"
@@ -135,7 +136,7 @@ class Consistency(Sampler):
 
     def levels(self, n_steps: int, schedule: nn.Module | None) -> Tensor:
         """sigma_max and the chosen levels."""
-        chosen = self.sampling.all_levels[n_steps] if n_steps > 1 else ()
+        chosen = self.sampling.all_levels(self.diffusion)[n_steps] if n_steps > 1 else ()
         return torch.tensor([self.diffusion.sigma_max, *chosen])
 
     def n_draws(self, n_steps: int) -> int:

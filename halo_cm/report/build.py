@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 #: Figures of every training run's report; others depend on what was measured.
 FIGURES = ("power.png", "fields.png", "training.png")
 
+#: Files of reports of earlier versions, whose numbers would contradict this one's.
+_STALE = ("summary.json", "summary.md")
+
 
 def write_report(
     folder: str | os.PathLike[str],
@@ -34,7 +37,7 @@ def write_report(
     ----------
     folder
         Made if it does not exist; files of an earlier report are replaced, its figures that this
-        one does not have are removed.
+        one does not have and the tables of earlier versions (summary.json, .md) are removed.
     benchmark
         What `halo_cm.benchmark.evaluate` returned.
     shown
@@ -63,7 +66,8 @@ def write_report(
     pictures = illustrations(benchmark, label, phases)
     # the last file: with it, the report is whole
     marker = folder / "benchmark.json"
-    _remove(marker)
+    for path in (marker, *(folder / name for name in _STALE)):
+        _remove(path)
     images: dict[str, Path] = {}
     for picture in pictures:
         path = folder / f"{picture.name}.png"

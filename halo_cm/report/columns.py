@@ -175,7 +175,7 @@ def _calibration() -> list[Column]:
             "Chance that a calibrated ensemble has a coverage (TARP) at least as far from "
             "calibrated; below 0.01 the ensemble is not calibrated.",
             lambda row: _number(row.coverage_ks_pvalue, ".2g"),
-            single,
+            f"{single} Nor is there a coverage if a feature is equal in all truths.",
         ),
     ]
 
@@ -206,8 +206,8 @@ def _power_error(row: RowSummary) -> list[str]:
     ]
 
 
-def _texts(by_channel: Mapping[str, float], form: str) -> list[str]:
-    return [f"{value:{form}}" for value in by_channel.values()]
+def _texts(by_channel: Mapping[str, float | None], form: str) -> list[str]:
+    return [_number(value, form) for value in by_channel.values()]
 
 
 def _number(value: float | None, form: str, factor: float = 1.0) -> str:

@@ -111,8 +111,13 @@ def _errors(summary: Summary) -> list[_Quantity]:
                 else float(np.mean([_mean(values) for values in row.crps_features.values()]))
             ),
         ),
-        _Quantity("Fréchet distance", lambda row: _mean(row.frechet_distance)),
+        _Quantity("Fréchet distance", lambda row: _mean_if_defined(row.frechet_distance)),
     ]
+
+
+def _mean_if_defined(by_channel: Mapping[str, float | None]) -> float | None:
+    known = {name: value for name, value in by_channel.items() if value is not None}
+    return _mean(known) if len(known) == len(by_channel) else None
 
 
 def _mean(by_channel: Mapping[str, float]) -> float:
@@ -140,7 +145,8 @@ def _draw_trade(axes: Axes, summary: Summary, cost: _Quantity, error: _Quantity)
             lw=1.0,
         )
     for exact in _compared(summary)[len(summary.rows) :]:
-        axes.axhline(error.of(exact) or 0.0, color="0.4", lw=1.0, ls="--")
+        if (level := error.of(exact)) is not None:
+            axes.axhline(level, color="0.4", lw=1.0, ls="--")
     axes.margins(0.12)
 
 

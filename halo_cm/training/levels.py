@@ -120,7 +120,7 @@ class LevelSearch:
                 f"{emulator.sampler.name}"
             )
         self._emulator, self._validator = emulator, validator
-        known = emulator.config.sampling.known_steps
+        known = emulator.config.sampling.known_steps(emulator.config.diffusion)
         unknown = [n for n in steps if n < 2 or n not in known]
         if unknown:
             raise ConfigError(
@@ -139,7 +139,8 @@ class LevelSearch:
 
 def candidates(emulator: Emulator, n_steps: int) -> list[Candidate]:
     """The model's own levels for ``n_steps`` steps, then the other members of the family."""
-    diffusion, own = emulator.config.diffusion, emulator.config.sampling.all_levels[n_steps]
+    diffusion = emulator.config.diffusion
+    own = emulator.config.sampling.all_levels(diffusion)[n_steps]
     family: list[Levels]
     if n_steps == 2:
         family = [_geometric(own[0] * a, own[0] * a, 1) for a in _SHIFTS_OF_ONE]

@@ -221,7 +221,7 @@ class Trainer:
             sigma_min=diffusion.sigma_min,
             sigma_max=diffusion.sigma_max,
             rho=diffusion.rho,
-            sampling_levels=self.config.sampling.tuned_levels,
+            sampling_levels=self.config.sampling.tuned_levels(diffusion),
             progress=step / phase.n_steps,
             generator=torch.Generator(device).manual_seed(stream),
             teacher=phase.teacher,
@@ -343,7 +343,8 @@ class Trainer:
     def _choose_levels(self) -> LevelChoice | None:
         """Score the candidates, one on each rank at a time; None where nothing is to choose."""
         sampling, n_phases = self.config.sampling, len(self.config.training.phases)
-        steps = [n for n in CHOSEN_STEPS if n not in sampling.levels]
+        defaults = self.config.diffusion.default_levels
+        steps = [n for n in CHOSEN_STEPS if n in defaults and n not in sampling.levels]
         model = load_emulator(self.folder.model).to(self.accelerator.device)
         if not sampling.choose_levels or not steps or model.sampler.name != "consistency":
             return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from halo_cm.atomic import lock, write_json
 from halo_cm.config.differences import differences
-from halo_cm.config.sampling import DEFAULT_LEVELS, SamplingConfig
+from halo_cm.config.sampling import SamplingConfig
 from halo_cm.data.cutouts import read_geometry
 from halo_cm.errors import CheckpointError
 from halo_cm.versions import file_sha256
@@ -74,11 +74,13 @@ class RunFolder:
         network.setdefault("backbone", "unet")  # nor did they know another, nor latent channels
         network.setdefault("latent_channels", 0)
         # nor all ways of sampling: what they lacked has the defaults
-        found["sampling"] = SamplingConfig().model_dump(mode="json") | found.get("sampling", {})
-        # they wrote down the default levels, as if they were given
-        levels = found["sampling"]["levels"]
-        found["sampling"]["levels"] = {k: v for k, v in levels.items() if not _is_default(k, v)}
-        changes = differences(found, self._relevant())
+        sampling, now = found.get("sampling", {}), self._relevant()
+        if "levels" in sampling and "choose_levels" not in sampling:
+            # they wrote down the default levels that were tuned, as if they were given
+            tuned = self.config.sampling.tuned_levels(self.config.diffusion)
+            now["sampling"]["levels"] = {str(n): list(levels) for n, levels in tuned.items()}
+        found["sampling"] = SamplingConfig().model_dump(mode="json") | sampling
+        changes = differences(found, now)
         if changes:
             listed = "\n  ".join(changes)
             raise CheckpointError(
@@ -129,10 +131,6 @@ class RunFolder:
         path = self.config.data.path
         own = read_geometry(path).provenance.get("fingerprint")
         return str(own) if own else file_sha256(path)
-
-
-def _is_default(n_steps: str, levels: list[float]) -> bool:
-    return DEFAULT_LEVELS.get(int(n_steps)) == tuple(levels)
 
 
 def _identify(table: dict[str, Any], key: str) -> None:

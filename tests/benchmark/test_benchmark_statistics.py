@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -204,6 +205,56 @@ def test_an_undefined_ratio_is_null_in_json(cutouts, exact) -> None:
     assert ratio[-1] is None and ratio[0] > 0
     assert summary.rows[0].profile_ratio["gas"][-1] > 0
     assert json.dumps(summary.as_dict(), allow_nan=False)
+
+
+def test_rows_of_different_numbers_of_samples_are_compared_by_as_many(draws, exact) -> None:
+    """The same samples, of which one row has eight and the other two: the same distance and AUC."""
+    rows = [Row("fast", 1, 1, exact), Row("slow", 1, 1, exact, members=2)]
+    summary = evaluate(rows, draws.cutouts, draws, seed=3, settings=SETTINGS).summary
+    fast, slow = summary.rows
+    assert summary.settings["samples_told_apart"] == 2
+    assert (fast.members, slow.members) == (8, 2)
+    assert fast.frechet_distance == slow.frechet_distance
+    assert fast.two_sample_auc == slow.two_sample_auc
+    alone = evaluate(rows[:1], draws.cutouts, draws, seed=3, settings=SETTINGS).summary
+    assert alone.settings["samples_told_apart"] == 8
+    # two draws of the truth of each halo are more like the others than eight are
+    floors = [found.floors[TRUTH_VS_TRUTH].frechet_distance["gas"] for found in (alone, summary)]
+    assert floors[0] < floors[1]
+
+
+def test_figures_that_equal_truths_leave_undefined_are_null(draws, exact, caplog) -> None:
+    """No stars in the first draws, and none at all in the middle: the benchmark goes on."""
+    fields = draws.fields.copy()
+    fields[:, 0, 2] = 0
+    fields[:, :, 2, 7:9, 7:9] = 0
+    starless = ExactDraws(draws.cutouts, fields)
+    with caplog.at_level(logging.WARNING, logger="halo_cm"):
+        summary = evaluate(
+            [Row("exact", 1, 1, exact)], draws.cutouts, starless, settings=SETTINGS
+        ).summary
+    row = summary.rows[0]
+    assert row.frechet_distance["star"] is None and row.frechet_distance["gas"] < 0.5
+    assert (row.coverage, row.coverage_band, row.coverage_ks_pvalue) == (None, None, None)
+    assert row.crps_over_oracle is None and "crps_over_oracle is undefined" in caplog.text
+    assert row.spread_skill["gas"] > 0
+    for figure in ("coverage", "frechet_distance"):
+        said = [r.getMessage() for r in caplog.records if r.getMessage().startswith(figure)]
+        assert len(said) == 1 and "of the channel 'star' are equal in all" in said[0]
+    assert json.dumps(summary.as_dict(), allow_nan=False)
+
+
+def test_an_ensemble_without_error_has_no_skill(cutouts) -> None:
+    truth = dict(zip(cutouts.halo * 9 + cutouts.draw, cutouts.target, strict=True))
+
+    def certain(part, members, seed):
+        fields = np.stack([truth[key] for key in part.halo * 9 + part.draw])
+        return np.repeat(fields[:, None], members, axis=1)
+
+    summary = evaluate(
+        [Row("certain", 1, 1, certain)], cutouts, None, members=2, settings=SETTINGS
+    ).summary
+    assert summary.rows[0].spread_skill == dict.fromkeys(CHANNELS)
 
 
 def test_costs_are_those_of_the_row(cutouts, exact) -> None:

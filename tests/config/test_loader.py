@@ -151,7 +151,7 @@ def test_everything_wrong_is_listed_at_once(write):
     [
         ("diffusion.sigma_min=90", "sigma_min = 90 must be below sigma_max = 80"),
         ("diffusion.rho=nan", "diffusion.rho = nan, expected a finite number"),
-        ("diffusion.sigma_max=0.5", "must lie between diffusion.sigma_min = 0.002 and"),
+        ("diffusion.sigma_max=0.5", "noise levels for 1, 2 steps"),
         ("sampling.levels.4=[4.0, 1.0, 1.0]", "must fall from each level to the next"),
         ("sampling.levels.4=[4.0]", "levels.4 holds 1 levels, expected 3"),
         ("sampling.levels.2=[100.0]", "must lie between"),
@@ -175,6 +175,30 @@ def test_checks(write, change, message):
     (line,) = problems(path, [change])
     assert message in line
     assert f"--set {change}" in line  # the file is not to blame
+
+
+@pytest.mark.parametrize(
+    ("diffusion", "steps", "tuned"),
+    [
+        ({"sigma_min": 0.02}, (1, 2, 4), {2, 4}),
+        ({"sigma_min": 0.2}, (1, 2), {2}),
+        ({"sigma_max": 0.6}, (1, 2), {2}),
+        ({"sigma_min": 1.0}, (1,), set()),
+    ],
+)
+def test_defaults_outside_the_noise_levels_are_left_out(write, diffusion, steps, tuned):
+    changes = [f"diffusion.{key}={value}" for key, value in diffusion.items()]
+    config = ConfigLoader(write(SMALL), [*changes, "benchmark.steps=[1]"])
+    assert config.sampling.known_steps(config.diffusion) == steps
+    assert set(config.sampling.tuned_levels(config.diffusion)) == tuned
+
+
+def test_tuning_rolls_out_exactly_the_levels_that_are_given(write):
+    config = ConfigLoader(write(SMALL), ["sampling.levels.2=[0.5]"])
+    assert config.sampling.tuned_levels(config.diffusion) == {2: (0.5,)}
+    assert config.sampling.known_steps(config.diffusion) == (1, 2, 4, 8)
+    config = ConfigLoader(write(SMALL))
+    assert config.sampling.tuned_levels(config.diffusion) == {2: (0.3,), 4: (0.6, 0.3, 0.15)}
 
 
 def test_a_batch_of_one_phase_must_fit_the_processes(write):

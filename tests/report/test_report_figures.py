@@ -303,6 +303,8 @@ def test_pyplot_is_not_imported() -> None:
 def test_write_report(benchmark_result, tmp_path) -> None:
     (tmp_path / "training.png").write_text("of an earlier training")
     (tmp_path / "notes.txt").write_text("mine")
+    for name in ("summary.json", "summary.md"):
+        (tmp_path / name).write_text("of an earlier version")
     written = write_report(tmp_path, benchmark_result)
     names = [path.name for path in written]
     assert names[-3:] == ["benchmark.md", "report.html", "benchmark.json"]

@@ -15,7 +15,7 @@ from training_runs import assert_equal_weights
 
 from halo_cm.config.sampling import DEFAULT_LEVELS
 from halo_cm.data.cutouts import read_cutouts, write_cutouts
-from halo_cm.errors import ConfigError
+from halo_cm.errors import CheckpointError, ConfigError
 from halo_cm.manager import ModelManager
 from halo_cm.pretrained import shrink
 from halo_cm.sampling import sample
@@ -138,7 +138,7 @@ def test_a_choice_is_stored_without_touching_the_weights(data, tmp_path):
         assert tensor.dtype == tensors[name].dtype and torch.equal(tensor, tensors[name])
     assert facts["trained_with"] == before[0]["trained_with"]
     model = ModelManager.load(path)
-    assert model.config.sampling.known_steps == (1, 2, 4, 8)
+    assert model.config.sampling.known_steps(model.config.diffusion) == (1, 2, 4, 8)
     for n, levels in wanted.items():
         assert model.levels(n)[1:].tolist() == pytest.approx(levels)
         assert facts["training"]["levels"][str(n)]["levels"] == list(levels)
@@ -186,6 +186,43 @@ def test_levels_of_the_config_are_kept(data, tmp_path):
     folder = train(config_of(data, tmp_path, sampling={"levels": {"4": [1.0, 0.4, 0.2]}}))
     assert sorted({c.n_steps for c, _ in tried(folder)}) == [2, 8]
     assert ModelManager.load(folder.model).config.sampling.levels[4] == (1.0, 0.4, 0.2)
+
+
+def test_a_training_chooses_no_levels_that_lie_outside_its_noise_levels(data, tmp_path):
+    diffusion = {"sigma_min": 0.02}
+    config = config_of(data, tmp_path, sampling={"levels": {"4": [1.0, 0.4, 0.2]}})
+    whole = config.model_dump(mode="json") | {"diffusion": diffusion}
+    folder = train(type(config).model_validate(whole))
+    assert {c.n_steps for c, _ in tried(folder)} == {2}
+    assert ModelManager.load(folder.model).default_steps == 1
+
+
+def test_a_run_whose_config_spells_out_default_levels_is_reused(data, tmp_path, caplog):
+    config = config_of(data, tmp_path, sampling={"levels": {"2": [0.3]}})
+    train(config)
+    with caplog.at_level("INFO", logger="halo_cm"):
+        train(config)
+    assert "reusing the trained model" in caplog.text
+    with pytest.raises(CheckpointError, match=r"sampling\.levels\.2: \[0\.3\] there, nothing now"):
+        train(config_of(data, tmp_path))  # it searches the levels of 2 steps
+
+
+@pytest.mark.parametrize("given", [None, {"2": [0.3]}, {"2": [0.5]}])
+def test_a_run_of_before_levels_were_chosen_is_the_same(data, tmp_path, given):
+    """Those versions wrote the defaults down, and tuned at exactly what they wrote."""
+    config = config_of(data, tmp_path, sampling={} if given is None else {"levels": given})
+    folder = train(config)
+    facts = folder.path / "run.json"
+    content = json.loads(facts.read_text())
+    sampling = content["config"]["sampling"]
+    del sampling["choose_levels"]
+    sampling["levels"] = given or {"2": [0.3], "4": [0.6, 0.3, 0.15]}
+    facts.write_text(json.dumps(content))
+    folder.open(resume=False)
+    sampling["levels"] = {"2": [0.4]}
+    facts.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"sampling\.levels\.2\.0: 0\.4 there"):
+        folder.open(resume=False)
 
 
 @pytest.mark.parametrize(
