@@ -22,6 +22,9 @@ class BackboneConfig(Section):
     """Size of the embedding of noise level and parameters."""
     head_channels: Count = 16
     """Width of the head at full resolution."""
+    noise_blocks: Natural = 0
+    """Squares along each side whose mean noisy fields enter the embedding, so that noise can move a
+    field as a whole; 0 leaves them out."""
     latent_channels: Natural = 0
     """Maps of noise beside the condition, for objectives that draw several samples at a level."""
 

@@ -25,9 +25,9 @@ def zero(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def zero_inputs(convolution: nn.Module, first: int, last: int) -> None:
-    """Start with no effect of the input channels ``first`` to ``last - 1`` of a convolution."""
-    weight = convolution.get_parameter("weight")
+def zero_inputs(layer: nn.Module, first: int, last: int) -> None:
+    """Start with no effect of the inputs ``first`` to ``last - 1`` of a layer."""
+    weight = layer.get_parameter("weight")
     weight[:, first:last] = 0
 
 

@@ -1,4 +1,4 @@
-"""Embedding of the noise level and the conditioning parameters into one vector."""
+"""Embedding of noise level, conditioning parameters and coarse noise into one vector."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
+
+from halo_cm.networks.blocks import zero_inputs
 
 
 class FourierFeatures(nn.Module):
@@ -29,7 +31,7 @@ class FourierFeatures(nn.Module):
 
 
 class LevelEmbedding(nn.Module):
-    """Vector of shape (B, dimension) made from the noise level and the parameters.
+    """Vector of shape (B, dimension) made from the noise level and numbers of each sample.
 
     Parameters
     ----------
@@ -37,18 +39,20 @@ class LevelEmbedding(nn.Module):
         Conditioning numbers per sample.
     dimension
         Length of the embedding.
+    n_more
+        Further numbers per sample, without effect until they are trained.
     """
 
-    def __init__(self, n_parameters: int, dimension: int, n_frequencies: int = 16) -> None:
+    def __init__(
+        self, n_parameters: int, dimension: int, n_more: int = 0, n_frequencies: int = 16
+    ) -> None:
         super().__init__()
         self.fourier = FourierFeatures(n_frequencies)
-        self.mlp = nn.Sequential(
-            nn.Linear(2 * n_frequencies + n_parameters, dimension),
-            nn.SiLU(),
-            nn.Linear(dimension, dimension),
-            nn.SiLU(),
-        )
+        known = 2 * n_frequencies + n_parameters
+        first = nn.Linear(known + n_more, dimension)
+        zero_inputs(first, known, known + n_more)
+        self.mlp = nn.Sequential(first, nn.SiLU(), nn.Linear(dimension, dimension), nn.SiLU())
 
-    def forward(self, c_noise: Tensor, parameters: Tensor) -> Tensor:
-        """Embed ``c_noise`` (B,) and normalised ``parameters`` (B, P)."""
-        return self.mlp(torch.cat([self.fourier(c_noise), parameters], 1))
+    def forward(self, c_noise: Tensor, parameters: Tensor, *more: Tensor) -> Tensor:
+        """Embed ``c_noise`` (B,), normalised ``parameters`` (B, P) and ``more`` (B, ...)."""
+        return self.mlp(torch.cat([self.fourier(c_noise), parameters, *more], 1))

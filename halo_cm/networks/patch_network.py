@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ class PatchNetwork(nn.Module, ABC):
     """A network F of the denoiser that works on patches.
 
     The noisy fields, the condition maps and the distance from the centre are folded into patches;
+    means of the noisy fields over large squares can enter the embedding beside the parameters;
     a backbone works on the patches; its output is unfolded and refined at full resolution beside
     the input. Any size divisible by `stride` is accepted. The output starts at zero.
 
@@ -57,7 +59,9 @@ class PatchNetwork(nn.Module, ABC):
         self.n_latent = shape.latent_channels
         # the last one is the distance from the centre
         self.n_input = self.n_known + self.n_latent + 1
-        self.embedding = LevelEmbedding(n_parameters, shape.embedding_dimension)
+        self.noise_blocks = shape.noise_blocks
+        n_means = n_fields * shape.noise_blocks**dims
+        self.embedding = LevelEmbedding(n_parameters, shape.embedding_dimension, n_means)
         self.stem = convolution(dims, self.n_input * self.patch_size**dims, width, kernel)
 
     def _add_head(self, width: int, head_channels: int) -> None:
@@ -99,11 +103,24 @@ class PatchNetwork(nn.Module, ABC):
                 f"every side must be a multiple of {self.stride}"
             )
         full = torch.cat([x, condition, centre_distance(x)], 1)
-        embedding = self.embedding(c_noise, parameters)
+        means = (block_means(x, self.noise_blocks),) if self.noise_blocks else ()
+        embedding = self.embedding(c_noise, parameters, *means)
         h = self.backbone(self.stem(patchify(full, self.patch_size)), embedding)
         h = unpatchify(self.unfold(h), self.patch_size)
         h = functional.silu(self.head(torch.cat([h, full], 1)))
         return self.output(h)
+
+
+def block_means(x: Tensor, n: int) -> Tensor:
+    """Means over n blocks along each side, of unit variance for white noise, (B, C n^dims).
+
+    One-step samplers that are trained on proper scores need few numbers of noise that reach all
+    layers to draw what a whole field has in common (as in FGN, arXiv:2506.10772). Structure of the
+    fields stands out of the noise by up to the root of the pixels of a block: asinh compresses it.
+    """
+    pool = functional.adaptive_avg_pool2d if x.ndim == 4 else functional.adaptive_avg_pool3d
+    pixels = x[0, 0].numel() / n ** (x.ndim - 2)
+    return torch.asinh(pool(x, n) * math.sqrt(pixels)).flatten(1)
 
 
 def centre_distance(like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import reduce
 from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -43,6 +43,18 @@ if TYPE_CHECKING:
     from halo_cm.data.normalize import Batch
 
 
+#: Errors of logs that are much smaller than this are not sharpened further by relative scores.
+RELATIVE_FLOOR = 0.05
+
+
+class Term(NamedTuple):
+    """A feature, its weight in the loss, and whether its scores are relative to its errors."""
+
+    weight: float
+    feature: Feature
+    relative: bool = False
+
+
 class ScoredObjective(Objective):
     """Loss of samples against the truth; a weight of 0 switches a group of features off."""
 
@@ -64,6 +76,9 @@ class ScoredObjective(Objective):
         description="(coarsening, width in coarse pixels) of the patches",
     )
     physical: bool = Field(True, description="score physical fields beside the normalised ones")
+    relative: bool = Field(
+        False, description="divide scores of log powers and log masses by their mean errors"
+    )
 
     @abstractmethod
     def members(self, step: Step, batch: Batch) -> Sequence[Tensor]:
@@ -76,51 +91,64 @@ class ScoredObjective(Objective):
         normalised = self._normalised_features(batch.x_clean.shape[-1])
         if self.physical:
             normalised += self._occupied_features(step)
-        for weight, feature in normalised:
-            total = total + weight * energy_score(feature, members, batch.x_clean)
+        for term in normalised:
+            total = total + _weighted(term, members, batch.x_clean)
         if not self.physical:
             return total
         decode = step.normalization.decode
         members = [decode(x, batch.raw_condition, batch.raw_parameters) for x in members]
-        for weight, feature in self._physical_features(step):
-            total = total + weight * energy_score(feature, members, batch.target)
+        for term in self._physical_features(step):
+            total = total + _weighted(term, members, batch.target)
         return total
 
-    def _normalised_features(self, side: int) -> list[tuple[float, Feature]]:
-        features = [(self.pixel_weight, pixels), (self.power_weight, band_powers(contrast=False))]
-        features += [
-            (self.patch_weight, patches(coarsen, width))
+    def _normalised_features(self, side: int) -> list[Term]:
+        terms = [
+            Term(self.pixel_weight, pixels),
+            Term(self.power_weight, band_powers(contrast=False), self.relative),
+        ]
+        terms += [
+            Term(self.patch_weight, patches(coarsen, width))
             for coarsen, width in self.patch_scales
             if coarsen * width <= side
         ]
-        return [f for f in features if f[0] > 0]
+        return [term for term in terms if term.weight > 0]
 
-    def _occupied_features(self, step: Step) -> list[tuple[float, Feature]]:
+    def _occupied_features(self, step: Step) -> list[Term]:
         occupied = step.normalization.occupied
 
         def share(x: Tensor) -> Tensor:
             return shares(occupied(x))
 
-        features = [
-            (self.occupied_weight, logs(share, SHARE_FLOOR)),
-            (self.pooled_weight, pooled(share, SHARE_FLOOR)),
+        terms = [
+            Term(self.occupied_weight, logs(share, SHARE_FLOOR)),
+            Term(self.pooled_weight, pooled(share, SHARE_FLOOR)),
         ]
-        return [f for f in features if f[0] > 0]
+        return [term for term in terms if term.weight > 0]
 
-    def _physical_features(self, step: Step) -> list[tuple[float, Feature]]:
+    def _physical_features(self, step: Step) -> list[Term]:
         roots, power = step.normalization.roots, powers(contrast=True)
-        features: list[tuple[float, Feature]] = [
-            (self.pixel_weight, lambda m: pixels(roots(m))),
-            (self.patch_weight, lambda m: patches(1, 8)(roots(m))),
-            (self.power_weight, lambda m: band_powers(contrast=True)(with_total(m))),
-            (self.aperture_weight, lambda m: apertures(with_total(m))),
-            (self.pooled_weight, pooled(lambda m: power(with_total(m)), POWER_FLOOR)),
-            (self.pooled_weight, pooled(lambda m: masses(with_total(m)), MASS_FLOOR)),
+        terms = [
+            Term(self.pixel_weight, lambda m: pixels(roots(m))),
+            Term(self.patch_weight, lambda m: patches(1, 8)(roots(m))),
+            Term(
+                self.power_weight,
+                lambda m: band_powers(contrast=True)(with_total(m)),
+                self.relative,
+            ),
+            Term(self.aperture_weight, lambda m: apertures(with_total(m)), self.relative),
+            Term(self.pooled_weight, pooled(lambda m: power(with_total(m)), POWER_FLOOR)),
+            Term(self.pooled_weight, pooled(lambda m: masses(with_total(m)), MASS_FLOOR)),
         ]
-        return [f for f in features if f[0] > 0]
+        return [term for term in terms if term.weight > 0]
 
 
-def energy_score(feature: Feature, members: Sequence[Tensor], truth: Tensor) -> Tensor:
+def _weighted(term: Term, members: Sequence[Tensor], truth: Tensor) -> Tensor:
+    return term.weight * energy_score(term.feature, members, truth, relative=term.relative)
+
+
+def energy_score(
+    feature: Feature, members: Sequence[Tensor], truth: Tensor, *, relative: bool = False
+) -> Tensor:
     """Fair energy score of two or more members, averaged over samples and feature vectors.
 
     Parameters
@@ -131,12 +159,19 @@ def energy_score(feature: Feature, members: Sequence[Tensor], truth: Tensor) -> 
         Fields of shape (B, C, H, W).
     truth
         Likewise.
+    relative
+        Divide the score of each feature vector by its mean error in the batch (and
+        `RELATIVE_FLOOR`), of which no gradient is taken: what the condition nearly determines, as
+        the dark matter's power, then counts as much as what it leaves open.
     """
     found, y = [feature(x) for x in members], feature(truth)
     m = len(found)
     error = reduce(torch.add, [_norm(f - y) for f in found]) / m
     spread = reduce(torch.add, [_norm(a - b) for a, b in combinations(found, 2)]) / (m * (m - 1))
-    return (error - spread).mean()
+    score = error - spread
+    if relative:
+        score = score / (error.detach().mean(0, keepdim=True) + RELATIVE_FLOOR)
+    return score.mean()
 
 
 def _norm(difference: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from halo_cm.errors import CheckpointError
 from halo_cm.manager import ModelManager
 from halo_cm.networks.build import build_network
 from halo_cm.networks.dit import DiT
+from halo_cm.networks.patch_network import block_means
 from halo_cm.networks.unet import UNet
 from halo_cm.sampling import sample
 
@@ -176,3 +177,34 @@ def test_a_model_of_an_unknown_backbone_is_refused(tmp_path):
     rewrite_network(path, lambda network: network.update(backbone="mamba"))
     with pytest.raises(CheckpointError, match="model that this version of halo_cm does not know"):
         ModelManager.load(path)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_block_means_of_noise_are_standard_normal(dims):
+    g = torch.Generator().manual_seed(3)
+    means = block_means(torch.randn(4000, 3, *[8] * dims, generator=g), 2).sinh()
+    assert means.shape == (4000, 3 * 2**dims)
+    assert means.mean(0).abs().max() < 0.08 and (means.std(0) - 1).abs().max() < 0.06
+    # a level of the whole field is compressed, whatever its size
+    assert block_means(torch.full((1, 1, *[64] * dims), 5.0), 1).abs().max() < 12
+
+
+@backbones
+def test_coarse_noise_moves_the_whole_field_once_it_is_trained(shape):
+    torch.manual_seed(0)
+    network = build_network(3, 4, 7, shape.model_copy(update={"noise_blocks": 2}))
+    x, *others = inputs()
+    first = network.embedding.mlp[0].weight
+    assert first.shape[1] == network.embedding.fourier.frequencies.numel() * 2 + 7 + 12
+    assert not first[:, -12:].any()
+    torch.nn.init.normal_(network.output.weight)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+    network(x, *others).square().sum().backward()
+    assert first.grad[:, -12:].abs().min() > 0
+    torch.nn.init.normal_(first.data[:, -12:], std=0.1)
+    out = network(x, *others)
+    first.data[:, -12:] = 0
+    assert not torch.allclose(network(x, *others), out, atol=1e-3)

@@ -75,6 +75,27 @@ def test_more_members_are_drawn_from_one_stacked_batch():
     assert len({float(m[0, 0, 0, 0]) for m in members}) == 4
 
 
+def test_relative_scores_do_not_depend_on_the_scale_of_a_feature():
+    g = torch.Generator().manual_seed(6)
+    a, b, y = (torch.randn(4000, 1, 1, 2, generator=g) for _ in range(3))
+    # far above the floor 0.05; of two features one is 1,000 times as large
+    scales = torch.tensor([1e2, 1e5])
+    found = energy_score(lambda x: pixels(x * scales), [a, b], y, relative=True)
+    alone = energy_score(lambda x: pixels(x * 1e2), [a, b], y, relative=True)
+    # right members have a score of half their error
+    assert found.item() == pytest.approx(0.5, abs=0.02)
+    assert found.item() == pytest.approx(alone.item(), rel=0.002)
+    # errors far below the floor are not blown up
+    small = energy_score(lambda x: pixels(x * 1e-2), [a, b], y, relative=True)
+    assert 0.05 < small.item() < 0.15
+    # the scale has no gradient: else members could lower their score by growing
+    a.requires_grad_()
+    energy_score(pixels, [a, b], y, relative=True).backward()
+    relative, a.grad = a.grad.clone(), None
+    (energy_score(pixels, [a, b], y) / (1.128 + 0.05)).backward()
+    torch.testing.assert_close(relative, a.grad, rtol=0.05, atol=1e-9)
+
+
 @pytest.mark.parametrize("width", [4, 16])
 @pytest.mark.parametrize("scale", [0.8, 1.25])
 def test_the_true_spread_has_the_lowest_score(scale, width):
