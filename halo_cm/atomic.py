@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,20 @@ def explain_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         advice = _ADVICE.get(code, "check the path and the disk")
         reason = os.strerror(code)
         raise OutputError(f"cannot write {path}: {reason}; {advice}") from error
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Make a folder and write into it, before long work whose result it takes.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written.
+    """
+    with explain_os_errors(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from halo_cm.errors import ConfigError
+from halo_cm.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from halo_cm.config.universe import UniverseConfig
@@ -37,7 +37,10 @@ class UniverseOptions:
     ] = None
     out: Annotated[
         Path | None,
-        typer.Option(help="What to write (data/PRESET.h5).", metavar="PATH"),
+        typer.Option(
+            help="What to write (data/PRESET.h5), or the folder of --check (beside FILE).",
+            metavar="PATH",
+        ),
     ] = None
     seed: Annotated[int | None, typer.Option(help="Seed of the universe.")] = None
     changes: Annotated[
@@ -183,13 +186,22 @@ class UniverseTask:
         return f"{path}: {options.n_haloes} cutouts x {options.n_draws} exact draws"
 
     def _check(self, path: Path, universe: UniverseOptions) -> str:
+        from halo_cm.atomic import require_writable
         from halo_cm.report.universe import write_universe_report
         from halo_cm.universe.check import check_universe
+        from halo_cm.universe.oracle import universe_of
 
         folder = universe.out or path.with_name(f"{path.stem}.check")
+        if path.is_file():  # else the check says so
+            universe_of(path)
+            require_writable(folder)
         found = check_universe(path, workers=universe.workers, n_boxes=self.boxes)
-        write_universe_report(folder, found)
         text = f"{found.as_text()}\n{folder / 'universe.png'}"
+        try:
+            write_universe_report(folder, found)
+        except OutputError:
+            typer.echo(found.as_text())  # minutes of work
+            raise
         if found.passed is False:
             typer.echo(text)
             raise typer.Exit(1)

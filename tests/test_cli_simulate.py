@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from halo_cm.cli import app
 from halo_cm.data.cutouts import read_cutouts
+from halo_cm.errors import OutputError
 
 TINY = ["n_train_boxes=1", "n_draws=1", "n_particles=32", "n_mesh=48", "n_steps=5", "n_pixels=8"]
 TINY += ["sigma_8=[0.85, 0.95]"]
@@ -44,6 +45,34 @@ def test_the_check_writes_a_figure_and_numbers(trained_run, tmp_path, monkeypatc
     # next to nothing can be judged in so coarse a universe: neither passed nor failed
     assert numbers["passed"] is None and numbers["verdict"] == "not judged"
     assert f"passed {numbers['n_passed']} of {numbers['n_judged']} judged" in said.splitlines()[-2]
+
+
+def test_an_unwritable_folder_is_found_before_the_work(trained_run, tmp_path, monkeypatch):
+    from halo_cm.universe import check as check_module
+
+    monkeypatch.setattr(check_module, "check_universe", lambda *_, **__: pytest.fail("too late"))
+    (tmp_path / "file").write_text("")
+    arguments = ["--check", str(trained_run.data), "--out", str(tmp_path / "file" / "check")]
+    result = CliRunner().invoke(app, ["simulate", *arguments])
+    assert result.exit_code == 1 and "a part of the path is a file" in result.output
+
+
+def test_gates_are_told_where_they_cannot_be_written(trained_run, tmp_path, monkeypatch):
+    from halo_cm.report import universe as report_module
+    from halo_cm.universe import check as check_module
+    from halo_cm.universe.gates import Topic, UniverseCheck, gate
+
+    def full(*_):
+        raise OutputError("cannot write universe.png: the disk is full")
+
+    topics = (Topic("growth", "growth", (), (gate("growth", 0.9, 1, 0.005),)),)
+    found = UniverseCheck("f", "p", 0, "0", 1, 2, 3, 4.0, topics)
+    monkeypatch.setattr(check_module, "check_universe", lambda *_, **__: found)
+    monkeypatch.setattr(report_module, "write_universe_report", full)
+    arguments = ["--check", str(trained_run.data), "--out", str(tmp_path / "check")]
+    result = CliRunner().invoke(app, ["simulate", *arguments])
+    assert result.exit_code == 1
+    assert "FAILED  growth: 0.9" in result.output and "disk is full" in result.output
 
 
 def test_a_failed_gate_is_a_failure(trained_run, tmp_path, monkeypatch):

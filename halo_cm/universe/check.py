@@ -179,7 +179,8 @@ def _too_few_phases(config: UniverseConfig, n_boxes: int) -> str:
     n_phases = len({plan_box(config, i).phases for i in range(n_boxes)})
     if n_phases >= FEWEST_BOXES:
         return ""
-    return f"{n_phases} boxes of different phases, and the gate is set for {FEWEST_BOXES}"
+    boxes = "1 box" if n_phases == 1 else f"{n_phases} boxes of different phases"
+    return f"{boxes}, and the gate is set for {FEWEST_BOXES}"
 
 
 def _measure(

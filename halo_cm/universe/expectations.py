@@ -44,6 +44,16 @@ SUPPRESSION = {
     13.2: (0.994, 0.965, 0.897, 0.813, 0.762, 0.732, 0.747),
 }
 
+#: P(k) in boxes of 50 Mpc/h with sigma_8 = 0.8 over halofit and `BoxTheory.finite_box_factor`, in
+#: `COUPLING_BANDS` [h/Mpc], that JaxPM, an independent code, gives for the initial modes of boxes
+#: of the preset default (benchmarks/finite_box_power.py, 64 boxes), and its relative change with
+#: sigma_8 (-0.4 +- 0.1). The error is that of the means over the bands of the gates.
+COUPLING = (0.862, 0.850, 0.883, 0.890, 0.947)
+COUPLING_BANDS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+COUPLING_SIGMA_8, COUPLING_SLOPE, COUPLING_ERROR = 0.8, -0.4, 0.025
+#: Size of these boxes [Mpc/h], and relative difference up to which another is the same.
+COUPLING_BOXSIZE, COUPLING_SIZES = 50.0, 0.02
+
 #: The linear spectrum of theory goes at least this far [h/Mpc].
 _LARGEST_K = 40.0
 
@@ -180,6 +190,21 @@ class BoxTheory:
         resolved = np.where(config.min_displaced_mass <= MASSES, 1.0, 0.0)
         box = self.linear_of_box(k) + one_halo(self.mass_function(of_box=True) * resolved)
         return box / (self.linear(k) + one_halo(self.mass_function(of_box=False)))
+
+    def coupling(self, k: Array) -> Array:
+        """P(k) of boxes of this size over halofit and `finite_box_factor`.
+
+        Waves grow on longer ones. A periodic box has none longer than itself and few of the
+        longest, so that up to 1 h/Mpc it has less power than the halo model says, which adds up
+        waves and haloes alone. There is no theory of this beyond 0.25 h/Mpc; simulations by another
+        code (`COUPLING`) say it. 1 beyond 1 h/Mpc, NaN below for boxes of another size than theirs.
+        """
+        inside = k < COUPLING_BANDS[-1]
+        if abs(self.boxsize / COUPLING_BOXSIZE - 1) > COUPLING_SIZES:
+            return np.where(inside, np.nan, 1.0)
+        found = np.array([*COUPLING, 1.0])[np.digitize(k, COUPLING_BANDS[1:])]
+        growth = 1 + COUPLING_SLOPE * (self.cosmology.sigma_8 - COUPLING_SIGMA_8)
+        return np.where(inside, growth * found, 1.0)
 
     def coupling_of_longest(self, k: Array) -> Array:
         """P(k) over linear power of waves almost as long as the box, to one loop."""

@@ -42,7 +42,8 @@ _DATASET_UNITS = {
 }
 _COMMENT = (
     "Made by the embedded universe of halo_cm. Particle positions and masses only: the "
-    "displacement model has no velocities, temperatures, metals, black holes or subhaloes."
+    "displacement model has no velocities, temperatures, metals, black holes or subhaloes. The "
+    "particles are not sorted by halo: GroupLenType counts those in a sphere, and is no offset."
 )
 #: h5py grows a file in memory by this much [bytes].
 _BLOCK = 1 << 22

@@ -48,6 +48,11 @@ SUPPRESSION_TOLERANCE = 0.02
 #: prototype's scatter rests on is not known; ours is smaller, hence its wider tolerance.
 GAS_MEANS, GAS_SCATTERS, STAR_MEANS = (0.46, 0.78), (0.14, 0.19), (0.020, 0.010)
 GAS_TOLERANCE, GAS_SCATTER_TOLERANCE, STAR_TOLERANCE = 0.10, 0.07, 0.005
+#: Scatter of stars at fixed mass [dex].
+STAR_SCATTER, STAR_SCATTER_TOLERANCE = 0.17, 0.06
+_STAR_SCATTER_REASON = (
+    "0.15-0.2 dex for the stars of observed haloes (Behroozi et al. 2013; Zu & Mandelbaum 2016)"
+)
 FRACTION_EDGES = (MASS_EDGES[0], MASS_EDGES[1], 5e13, MASS_EDGES[-1])
 
 #: float32 masses, added in float64.
@@ -155,9 +160,19 @@ def fraction_topics(boxes: Sequence[BoxMeasurement], unjudged: str) -> tuple[Top
                 unjudged=few,
             ),
         ]
-        star_gates.append(
-            gate(f"f_star, {where}", in_stars.mean(), STAR_MEANS[end], STAR_TOLERANCE, unjudged=few)
-        )
+        star_gates += [
+            gate(
+                f"f_star, {where}", in_stars.mean(), STAR_MEANS[end], STAR_TOLERANCE, unjudged=few
+            ),
+            gate(
+                f"scatter of log10 f_star, {where}",
+                np.log10(in_stars).std(),
+                STAR_SCATTER,
+                STAR_SCATTER_TOLERANCE,
+                unjudged=few,
+                reason=_STAR_SCATTER_REASON,
+            ),
+        ]
     ends = (1.4e13, 8e13)
     panels = []
     for name, title, values, gates, means, widths in (

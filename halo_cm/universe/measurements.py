@@ -191,7 +191,7 @@ def _gravity(box: Box, dmo: BoxPower) -> GravityMeasurement:
     ratios = np.stack(
         [
             dmo.power / reference,
-            np.interp(dmo.k, k, theory.finite_box_factor(k, box.config)),
+            np.interp(dmo.k, k, theory.finite_box_factor(k, box.config)) * theory.coupling(dmo.k),
             theory.linear(dmo.k) / reference,
         ]
     )

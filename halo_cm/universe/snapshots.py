@@ -57,6 +57,8 @@ VOLUME: L50n128 is a box of 50 Mpc/h with 128^3 particles. SET: LH (all paramete
 at a time, same phases), CV (phases alone).
 Units: comoving kpc/h and 1e10 Msun/h. The mass of a dark-matter particle is Header/MassTable[1].
 Haloes are those of the dark-matter-only run in both catalogues; GroupMass is M80c.
+Particles are not sorted by halo: GroupLenType counts those in a sphere, and offsets made of it
+point to others. Find them by position.
 Missing: velocities, temperatures, metals, black holes, subhaloes. GFM_StellarFormationTime is 1
 for every star: it only says that the star is no wind particle.
 The seed in the table names the random phases; Header/halo_cm_universe holds the configuration.

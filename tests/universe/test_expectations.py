@@ -15,7 +15,7 @@ from halo_cm.universe import box as box_module
 from halo_cm.universe.box import particles_today
 from halo_cm.universe.cosmology import Cosmology, growth_factor, linear_power
 from halo_cm.universe.design import plan_box
-from halo_cm.universe.expectations import MASSES, BoxTheory, initial_modes
+from halo_cm.universe.expectations import COUPLING, MASSES, BoxTheory, initial_modes
 from halo_cm.universe.gravity_gates import PROTOTYPE_COUNTS
 from halo_cm.universe.initial_conditions import largest_wavenumber
 from halo_cm.universe.measurements import MASS_EDGES
@@ -123,3 +123,16 @@ def test_finite_box_factor_and_halofit(config: UniverseConfig, theory: BoxTheory
     assert ratio[0] < 1.6 and ratio[-1] > 10
     counts = theory.counts(MASS_EDGES, of_box=False)
     assert (np.diff(counts) < 0).all() and len(counts) == len(PROTOTYPE_COUNTS)
+
+
+def test_coupling_is_known_for_one_size_of_box(theory: BoxTheory) -> None:
+    k = np.array([0.126, 0.25, 0.4, 0.6, 0.9, 1.0, 5.0])
+    usual = replace(theory, boxsize=50.0, cosmology=Cosmology(0.3, 0.8))
+    assert usual.coupling(k).tolist() == [*COUPLING, 1.0, 1.0]
+    # the stronger the waves, the more they couple
+    strong = replace(usual, cosmology=Cosmology(0.3, 0.9)).coupling(k)
+    assert strong[:5] == pytest.approx(0.96 * np.array(COUPLING)) and (strong[5:] == 1).all()
+    # a box has less power than halofit and the halo model say, the most on scales of few Mpc/h
+    assert min(COUPLING) > 0.7 and max(COUPLING) < 1
+    other = replace(theory, boxsize=25.0).coupling(k)
+    assert np.isnan(other[:5]).all() and (other[5:] == 1).all()

@@ -22,6 +22,7 @@ from halo_cm.config.universe import PARAMETER_NAMES, UniverseConfig
 from halo_cm.containers import SPLITS, Cutouts
 from halo_cm.data.cutouts import read_cutouts, read_geometry, write_cutouts
 from halo_cm.errors import DataError, HaloCMError, OutputError
+from halo_cm.universe.box import Box
 from halo_cm.universe.design import plan_box
 from halo_cm.universe.simulate import simulate
 
@@ -312,3 +313,18 @@ def test_cutouts_of_a_box_stand_alone(path: Path, cutouts: Cutouts, tmp_path: Pa
     assert fingerprints[0] == f"{fingerprints[1]}-box-0"
     write_cutouts(tmp_path / "copy.h5", box)
     assert _same(read_cutouts(tmp_path / "copy.h5", realization=None), box)
+
+
+def test_cutouts_of_128_pixels_hold_the_mass_of_coarser_ones(tiny_config: Make) -> None:
+    found = []
+    for n_pixels in (64, 128):
+        box = Box.simulate(tiny_config(n_pixels=n_pixels), 0)
+        haloes = box.chosen[:3]
+        draw = box.draw(box.plan.draws[0], "test")
+        found.append((box.conditions(0, haloes), box.targets(draw, 0, haloes)))
+    (coarse_condition, coarse), (fine_condition, fine) = found
+    assert fine.shape == (3, 3, 128, 128) and fine_condition.shape[2:] == (128, 128)
+    # centres are borders of cells, of which there are twice as many
+    np.testing.assert_allclose(fine.sum((2, 3)), coarse.sum((2, 3)), rtol=0.05)
+    folded = fine_condition[:, 0].reshape(3, 64, 2, 64, 2).sum((2, 4))
+    np.testing.assert_allclose(folded.sum((1, 2)), coarse_condition[:, 0].sum((1, 2)), rtol=0.02)
