@@ -84,7 +84,7 @@ def load_universe(preset: str, overrides: Sequence[str] = ()) -> UniverseConfig:
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}{nearest(preset, PRESETS)}")
     values = UniverseConfig.from_preset(preset).model_dump(exclude_unset=True)
-    changes = {_apply(values, override): f"--set {override}" for override in overrides}
+    changes = {_apply(values, override, "n_draws=4"): f"--set {override}" for override in overrides}
     try:
         return UniverseConfig.model_validate(values)
     except ValidationError as error:
@@ -132,12 +132,14 @@ def _read_toml(text: str, path: Path) -> tuple[dict[str, Any], dict[Location, st
         raise ConfigError(f"{path}, line {error.lineno}: not valid TOML: {error.msg}") from error
 
 
-def _apply(values: dict[str, Any], override: str) -> Location:
+def _apply(
+    values: dict[str, Any], override: str, example: str = "training.batch_size=64"
+) -> Location:
     """Put one ``key=value`` into the tree; returns its place."""
     key, equals, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
-        raise ConfigError(f"--set {override}: expected key=value, such as training.batch_size=64")
+        raise ConfigError(f"--set {override}: expected key=value, such as {example}")
     value = _parse_value(text.strip(), override)
     here: Any = values
     place: list[str | int] = []

@@ -141,7 +141,9 @@ class Box:
             raise DataError(
                 f"box {index} (Omega_m = {cosmology.omega_m:.3f}, sigma_8 = "
                 f"{cosmology.sigma_8:.3f}) has no halo above M200c = {config.min_halo_mass:.3g} "
-                "Msun/h: lower min_halo_mass, or use a larger boxsize or more n_particles"
+                "Msun/h: lower min_halo_mass (to min_displaced_mass = "
+                f"{config.min_displaced_mass:.3g} at least), or use a larger boxsize or more "
+                "n_particles"
             )
         return box
 

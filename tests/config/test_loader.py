@@ -263,6 +263,8 @@ def test_changes_of_a_universe():
         load_universe("quickstar")
     with pytest.raises(ConfigError, match="--set n_drws=3: unknown key 'n_drws'; did you mean"):
         load_universe("ci", ["n_drws=3"])
+    with pytest.raises(ConfigError, match=r"n_draws: expected key=value, such as n_draws=4"):
+        load_universe("ci", ["n_draws"])
 
 
 def _folder(path):
