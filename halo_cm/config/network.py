@@ -49,12 +49,17 @@ class BackboneConfig(Section):
         Raises
         ------
         ConfigError
-            If ``n_pixels`` is not a multiple of `stride`.
+            If ``n_pixels`` is not a multiple of `stride` and of ``noise_blocks``.
         """
         if n_pixels % self.stride:
             raise ConfigError(
                 f"maps of {n_pixels} pixels do not fit the network: the side must be a multiple of "
                 f"{self.stride} for {self.stride_settings}; make these smaller"
+            )
+        if self.noise_blocks and n_pixels % self.noise_blocks:
+            raise ConfigError(
+                f"maps of {n_pixels} pixels cannot be divided into network.noise_blocks = "
+                f"{self.noise_blocks} squares along each side; choose a divisor of {n_pixels}"
             )
 
 

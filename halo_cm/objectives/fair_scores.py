@@ -162,7 +162,8 @@ def energy_score(
     relative
         Divide the score of each feature vector by its mean error in the batch (and
         `RELATIVE_FLOOR`), of which no gradient is taken: what the condition nearly determines, as
-        the dark matter's power, then counts as much as what it leaves open.
+        the dark matter's power, then counts as much as what it leaves open. Proper up to terms of
+        one over the batch, since its members enter the mean error.
     """
     found, y = [feature(x) for x in members], feature(truth)
     m = len(found)

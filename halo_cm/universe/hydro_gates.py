@@ -51,7 +51,8 @@ GAS_TOLERANCE, GAS_SCATTER_TOLERANCE, STAR_TOLERANCE = 0.10, 0.07, 0.005
 #: Scatter of stars at fixed mass [dex].
 STAR_SCATTER, STAR_SCATTER_TOLERANCE = 0.17, 0.06
 _STAR_SCATTER_REASON = (
-    "0.15-0.2 dex for the stars of observed haloes (Behroozi et al. 2013; Zu & Mandelbaum 2016)"
+    "the latent scatter of the model, 0.17 dex at s_scatter = 1, about that inferred for central "
+    "galaxies; measured of all stars inside R200c in a bin of mass"
 )
 FRACTION_EDGES = (MASS_EDGES[0], MASS_EDGES[1], 5e13, MASS_EDGES[-1])
 

@@ -126,6 +126,13 @@ def test_maps_that_cannot_be_divided_are_refused(shape, stride, settings):
         shape.check_size(20)
 
 
+def test_blocks_of_noise_must_divide_the_maps():
+    shape = UNetConfig(patch_size=2, channels=(8,), noise_blocks=3)
+    shape.check_size(24)
+    with pytest.raises(ConfigError, match=r"maps of 32 pixels .* noise_blocks = 3 squares"):
+        shape.check_size(32)
+
+
 def test_the_universe_must_fit_the_stride(load):
     universe = '[data.universe]\npreset = "quickstart"\nn_pixels = 20\n'
     text = '[network]\nbackbone = "dit"\npatch_size = 8\n'

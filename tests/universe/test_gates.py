@@ -212,6 +212,12 @@ def test_power_of_boxes_of_another_size() -> None:
     wide = power_topic([make_gravity()] * 8, "", 2 * math.pi / 100).gates
     assert [g.passed for g in wide[1:4]] == [None, None, True]
     assert "known for boxes of 50 Mpc/h, not for 100 Mpc/h" in wide[1].reason
+    # whatever was measured, nothing can be expected there
+    power = np.ones((3, 7))
+    power[1, :2] = np.nan
+    unknown = power_topic([make_gravity(power=power)] * 8, "", 2 * math.pi / 100).gates
+    assert [g.passed for g in unknown[1:4]] == [None, None, True]
+    assert [g.measured for g in unknown[1:3]] == [None, None]
     nearly = power_topic([make_gravity()] * 8, "", 2 * math.pi / 50.5).gates
     assert all(g.passed for g in nearly)
 
