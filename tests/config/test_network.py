@@ -129,7 +129,7 @@ def test_maps_that_cannot_be_divided_are_refused(shape, stride, settings):
 def test_blocks_of_noise_must_divide_the_maps():
     shape = UNetConfig(patch_size=2, channels=(8,), noise_blocks=3)
     shape.check_size(24)
-    with pytest.raises(ConfigError, match=r"maps of 32 pixels .* noise_blocks = 3 squares"):
+    with pytest.raises(ConfigError, match=r"maps of 32 pixels .*network\.noise_blocks = 3"):
         shape.check_size(32)
 
 
