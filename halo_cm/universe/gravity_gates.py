@@ -45,10 +45,8 @@ COUNT_FINITE_BOX = 0.10
 PROTOTYPE_COUNTS = (1.10, 0.92, 1.14, 0.89)
 #: P(k) over halofit of the prototype, whose haloes had c = 5.6.
 PROTOTYPE_POWER = (0.83, 0.77, 0.80, 0.85, 0.94, 0.95, 0.82)
-#: Errors of P(k): as Takahashi et al. (2012) state the accuracy of halofit, 5% up to 1 h/Mpc and
-#: 10% up to 10 h/Mpc (beyond, where they state none, 5%), or so many standard errors over boxes.
+#: Errors of P(k): this, or so many standard errors over boxes where that is more.
 POWER_TOLERANCE, POWER_SIGMAS = 0.05, 2.0
-POWER_ACCURACY = (0.05, 0.05, 0.10, 0.10, 0.10, 0.05, 0.05)
 GROWTH_TOLERANCE, GROWTH_MODES = 0.005, 2
 #: Mass inside .2, .5 and 2 R200c of an NFW halo of this concentration, and of real Abacus haloes.
 PROFILE_RADII, PROFILE_CONCENTRATION, PROFILE_TOLERANCE = (0.2, 0.5, 2.0), 4.75, 0.10
@@ -56,8 +54,8 @@ ABACUS_PROFILE = (0.168, 0.525, 1.66)
 
 _MASS_NAMES = ("of 1e13-2e13", "of 2e13-5e13", "of 5e13-1e14", "of 1e14 and more")
 _POWER_REASON = (
-    "the accuracy of halofit, 5% up to 1 h/Mpc and 10% up to 8 h/Mpc, 5% beyond, or two standard "
-    "errors over boxes (up to 1 h/Mpc with 2.5% of the expectation), what is more"
+    "5% or two standard errors over boxes (up to 1 h/Mpc with the 2.5% of the expectation), "
+    "what is more"
 )
 _POWER_NOTE = (
     "Mean over all boxes of P / halofit, with its standard error. Expected: a halo model with the "
@@ -160,7 +158,7 @@ def power_topic(boxes: Sequence[GravityMeasurement], unjudged: str, longest: flo
     measured, expected = bands.mean(0)[:2]
     coupled = np.array(POWER_BANDS[1:]) <= COUPLING_BANDS[-1]
     errors = np.hypot(errors, np.where(coupled, COUPLING_ERROR, 0.0))
-    tolerances = np.fmax(POWER_ACCURACY, POWER_SIGMAS * errors)
+    tolerances = np.fmax(POWER_TOLERANCE, POWER_SIGMAS * errors)
     waves = np.array([box.longest for box in boxes])
     error = float(np.nan_to_num(error_of_mean(waves[:, 1])))
     judge = partial(gate, reason=_POWER_REASON)
