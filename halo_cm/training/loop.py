@@ -32,7 +32,7 @@ from halo_cm.training.run_folder import RunFolder
 from halo_cm.training.schedule import learning_rate, make_optimizer
 from halo_cm.training.start import load_start, make_teacher
 from halo_cm.training.stopping import Stopping
-from halo_cm.training.validation import Validator
+from halo_cm.training.validation import ValidationScore, Validator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -91,7 +91,7 @@ class Trainer:
             self.folder.log, tensorboard=config.training.tensorboard and self.is_main
         )
         self.validator = self._make_validator() if self.is_main else None
-        self.best_score: float | None = None
+        self.best: ValidationScore | None = None
         self.global_step = 0
         self._losses: list[Tensor] = []
 
@@ -102,7 +102,7 @@ class Trainer:
         first = start = 0
         if state:
             first, start = state.position.phase_index, state.position.step
-            self.best_score = state.position.best_score
+            self.best = state.position.best
             self.global_step = state.position.global_step
             losses = state.position.losses
             self._losses = [torch.tensor(x, device=self.accelerator.device) for x in losses]
@@ -259,15 +259,16 @@ class Trainer:
             self.log.write(record, self.global_step)
 
     def _validate(self, phase: Phase, step: int) -> None:
-        """Score the averaged weights; keep them as the model of the run if they are the best."""
+        """Score the averaged weights; keep them as the model of the run if none are better."""
         cost = self._cost()
         if self.validator is not None and self._competes(phase):
             found = self.validator.score(self.average)
             facts = {**self._where(phase, step), "validation": found.as_dict()}
             self.log.write(facts, self.global_step)
-            if self.best_score is None or found.score < self.best_score:
-                self.best_score = found.score
+            if found.competes_with(self.best):
                 save_emulator(self.average, self.folder.model, {**facts, **cost})
+            if self.best is None or found.score < self.best.score:
+                self.best = found
         self.accelerator.wait_for_everyone()
 
     def _end(self, phase: Phase) -> None:
@@ -301,7 +302,7 @@ class Trainer:
                 phase_index=index,
                 step=step,
                 global_step=self.global_step,
-                best_score=self.best_score,
+                best=self.best,
                 n_ranks=self.n_ranks,
                 losses=tuple(losses),
                 cost=cost.as_dict(),

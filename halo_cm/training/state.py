@@ -18,6 +18,7 @@ from halo_cm.training.checkpoint import (
     unflatten,
     write_tensors,
 )
+from halo_cm.training.validation import ValidationScore
 
 _KIND = "training state"
 _OPTIMIZER = "optimizer"
@@ -34,8 +35,8 @@ class Position:
         noise levels are left to choose, their number and 0.
     global_step
         Steps of all phases.
-    best_score
-        Of the validation, so far.
+    best
+        Lowest score of the validation so far.
     n_ranks
         Processes, each with noise of its own.
     losses
@@ -47,7 +48,7 @@ class Position:
     phase_index: int
     step: int
     global_step: int
-    best_score: float | None
+    best: ValidationScore | None
     n_ranks: int
     losses: tuple[float, ...]
     cost: Mapping[str, Any] = field(default_factory=dict)
@@ -100,6 +101,8 @@ def load(path: Path) -> TrainingState | None:
         return None
     facts, tensors = read_tensors(path, _KIND)
     facts.setdefault("cost", {})  # versions before did not measure it
+    if facts.get("best") is not None:
+        facts["best"] = ValidationScore(**facts["best"])
     names = Position.__dataclass_fields__
     missing = [name for name in names if name not in facts]
     if missing:

@@ -5,6 +5,7 @@ A consistency loss falls when a model collapses, so it is never used for this.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import numpy as np
 from halo_cm.data.ranges import already_warned
 from halo_cm.errors import DataError
 from halo_cm.sampling import sample
+from halo_cm.statistics.bootstrap import bootstrap_weights
 from halo_cm.statistics.calibration import crps_fair
 from halo_cm.statistics.features import field_features
 from halo_cm.statistics.power import power_spectrum_2d
@@ -21,6 +23,8 @@ from halo_cm.statistics.power import power_spectrum_2d
 if TYPE_CHECKING:
     from halo_cm.containers import Cutouts, FloatArray
     from halo_cm.emulator import Emulator
+
+_N_RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class ValidationScore:
     Attributes
     ----------
     score
-        ``power + crps``: what the best checkpoint is chosen by.
+        ``power + crps``: what the model of a run is chosen by.
+    error
+        Standard error of ``score``, by a bootstrap over haloes.
     power
         Mean over channels and wavenumbers up to half Nyquist of |ln(P / P_true)|, with P averaged
         over cutouts.
@@ -41,6 +47,7 @@ class ValidationScore:
     """
 
     score: float
+    error: float
     power: float
     crps: float
     mass: float
@@ -48,6 +55,16 @@ class ValidationScore:
     def as_dict(self) -> dict[str, float]:
         """For the log."""
         return asdict(self)
+
+    def competes_with(self, best: ValidationScore | None) -> bool:
+        """Whether later weights of this score take the place of the best so far.
+
+        They do unless they are worse by more than twice the error of the difference: among weights
+        that the haloes at hand cannot tell apart, those trained longest are kept, and not those
+        whose noise fits the noise of the validation box. (The rule of one standard error, Breiman
+        et al. 1984, section 3.4.3, chooses in the same spirit.)
+        """
+        return best is None or self.score - best.score <= 2 * math.hypot(self.error, best.error)
 
 
 class Validator:
@@ -73,13 +90,15 @@ class Validator:
         self._scored = False
         self._width = cutouts.geometry.field_of_view
         self._true_power = self._power(self._truth)
-        if not (self._true_power > 0).all():
-            empty = np.argwhere(self._true_power <= 0)[0, 0]
+        mean = self._true_power.mean(0)
+        if not (mean > 0).all():
+            empty = np.argwhere(mean <= 0)[0, 0]
             raise DataError(
                 f"the validation cutouts hold no structure in {cutouts.geometry.channels[empty]}: "
                 "no model can be chosen by its power spectrum: use more validation cutouts"
             )
         self._true_features = field_features(self._truth, self._width)
+        self._weights = _weights_of_resamples(chosen, seed)
 
     def score(self, emulator: Emulator, n_steps: int | None = None) -> ValidationScore:
         """Draw samples and compare them with the truth."""
@@ -93,15 +112,38 @@ class Validator:
                 seed=self._seed,
             )
         self._scored = True
-        ratio = self._power(fields) / self._true_power
-        power = float(np.abs(np.log(np.maximum(ratio, 1e-6))).mean())
-        crps = float(crps_fair(field_features(fields, self._width), self._true_features).mean())
-        masses = fields.mean((0, 1, 3, 4)) / self._truth.mean((0, 2, 3))
-        mass = float(np.abs(masses - 1).mean())
-        return ValidationScore(score=power + crps, power=power, crps=crps, mass=mass)
+        crps = crps_fair(field_features(fields, self._width), self._true_features)
+        crps = crps.reshape(len(crps), -1).mean(1)
+        power = self._power_error(self._power(fields).mean(1))
+        masses = fields.mean((0, 1, 3, 4), np.float64) / self._truth.mean((0, 2, 3), np.float64)
+        scores = power + self._weights @ crps
+        return ValidationScore(
+            score=float(scores[0]),
+            error=float(scores[1:].std()),
+            power=float(power[0]),
+            crps=float(crps.mean()),
+            mass=float(np.abs(masses - 1).mean()),
+        )
+
+    def _power_error(self, power: FloatArray) -> FloatArray:
+        """Mean |ln(P / P_true)| of each resample, from powers of shape (N, C, K)."""
+        mean, true = (np.tensordot(self._weights, p, 1) for p in (power, self._true_power))
+        ratio = mean / np.maximum(true, np.finfo(np.float64).tiny)  # a resample may lack stars
+        return np.asarray(np.abs(np.log(np.clip(ratio, 1e-6, 1e6))).mean((1, 2)))
 
     def _power(self, fields: FloatArray) -> FloatArray:
-        """Power up to half Nyquist averaged over cutouts and samples, shape (C, K)."""
+        """Power up to half Nyquist of each map, shape (..., C, K)."""
         spectrum = power_spectrum_2d(fields, self._width, window="hann", empty="zero")
-        power = spectrum.power[..., : spectrum.bins_up_to(0.5)]
-        return power.reshape(-1, *power.shape[-2:]).mean(0)
+        return spectrum.power[..., : spectrum.bins_up_to(0.5)]
+
+
+def _weights_of_resamples(cutouts: Cutouts, seed: int) -> FloatArray:
+    """Weights of N cutouts in means, shape (1 + B, N): all of them, then B bootstrap resamples.
+
+    Haloes are resampled, with all their cutouts; the weights of one halo alone have no error.
+    """
+    uniform = np.ones((1, len(cutouts)))
+    haloes = np.unique((cutouts.box, cutouts.halo), axis=1, return_inverse=True)[1].ravel()
+    drawn = bootstrap_weights(haloes, _N_RESAMPLES, seed) if haloes.max() > 0 else uniform
+    weights = np.concatenate([uniform, drawn])
+    return np.asarray(weights / weights.sum(1, keepdims=True))

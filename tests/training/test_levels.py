@@ -44,7 +44,7 @@ class Judge:
         assert top == 80.0 and len(levels) == n_steps - 1
         self.seen.append((n_steps, tuple(levels)))
         error = np.abs(np.log([levels[0], levels[-1]]) - self.wanted).sum()
-        return ValidationScore(score=float(error), power=0, crps=0, mass=0)
+        return ValidationScore(score=float(error), error=0, power=0, crps=0, mass=0)
 
 
 @pytest.fixture(scope="module")

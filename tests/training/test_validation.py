@@ -1,0 +1,90 @@
+"""The score of a model on validation cutouts: known values, its error, and the rule of choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from builders import make_cutouts
+
+from halo_cm.training import validation
+from halo_cm.training.validation import ValidationScore, Validator
+
+
+def score_of(monkeypatch, fields, truth, seed=0):
+    """Score of given samples (N, M, C, H, W)."""
+    monkeypatch.setattr(validation, "sample", lambda *args, **settings: fields)
+    return Validator(truth, len(truth), fields.shape[1], seed).score(None)
+
+
+def scored(score, error):
+    return ValidationScore(score=score, error=error, power=0, crps=0, mass=0)
+
+
+def test_the_truth_itself_has_no_error(monkeypatch):
+    truth = make_cutouts(n=20)
+    found = score_of(monkeypatch, np.stack([truth.target] * 2, axis=1), truth)
+    assert found.as_dict() == pytest.approx(dict.fromkeys(found.as_dict(), 0.0), abs=1e-12)
+
+
+def test_a_constant_factor_moves_masses_and_not_the_power_of_overdensities(monkeypatch):
+    truth = make_cutouts(n=20)
+    found = score_of(monkeypatch, 1.1 * np.stack([truth.target] * 2, axis=1), truth)
+    # features add a least mass to the aperture's, so that their shift is below log10(1.1)
+    assert found.power == pytest.approx(0, abs=1e-6)
+    assert found.mass == pytest.approx(0.1, rel=1e-5)
+    assert 0 < found.crps < 2 * np.log10(1.1)
+    assert found.error < 0.01, "every halo has the same error"
+
+
+def test_a_smaller_contrast_is_the_logarithm_of_its_square(monkeypatch):
+    truth = make_cutouts(n=20)
+    mean = truth.target.mean((2, 3), keepdims=True)  # P is that of (m - mean) / mean
+    fields = mean + 0.9 * (truth.target - mean)
+    found = score_of(monkeypatch, np.stack([fields] * 2, axis=1), truth)
+    assert found.power == pytest.approx(-2 * np.log(0.9), rel=1e-3)
+    assert found.score == pytest.approx(found.power + found.crps)
+
+
+def test_the_error_is_the_scatter_over_universes(monkeypatch):
+    # log-normal factors of haloes: the CRPS of many disjoint sets of 20 haloes scatters as the
+    # bootstrap of one set says; power is kept equal, so that only the mean over haloes is tested
+    rng = np.random.default_rng(1)
+    truth = make_cutouts(n=400)
+    factor = rng.lognormal(0, 0.3, 400)[:, None, None, None]
+    fields = np.stack([truth.target * factor] * 2, axis=1)
+    parts = [np.arange(i, i + 20) for i in range(0, 400, 20)]
+    found = [score_of(monkeypatch, fields[p], truth.select(p)) for p in parts]
+    errors = np.array([f.error for f in found])
+    scatter = np.std([f.score for f in found], ddof=1)
+    assert np.sqrt((errors**2).mean()) == pytest.approx(scatter, rel=0.5)
+
+
+def test_projections_of_one_halo_are_drawn_together(monkeypatch):
+    rng = np.random.default_rng(2)
+    one = make_cutouts(n=30)
+    rows = np.repeat(np.arange(30), 4)
+    factor = rng.lognormal(0, 0.3, 30)[rows, None, None, None]
+    many = one.select(rows)
+    fields = np.stack([many.target * factor] * 2, axis=1)
+    together = score_of(monkeypatch, fields, many).error
+    apart = score_of(monkeypatch, fields, replace(many, halo=np.arange(120))).error
+    assert together == pytest.approx(score_of(monkeypatch, fields[::4], one).error, rel=0.25)
+    assert apart == pytest.approx(together / 2, rel=0.3)
+
+
+def test_one_halo_has_no_error_of_its_own(monkeypatch):
+    truth = make_cutouts(n=3)
+    truth = replace(truth, halo=np.zeros(3, dtype=int))
+    found = score_of(monkeypatch, 1.2 * np.stack([truth.target] * 2, axis=1), truth)
+    assert found.error == 0 and found.score > 0
+
+
+def test_later_weights_are_taken_unless_they_are_clearly_worse():
+    best = scored(1.0, 0.3)
+    assert scored(9.0, 0.1).competes_with(None)
+    assert scored(0.9, 0.0).competes_with(best)
+    assert scored(1.9, 0.4).competes_with(best)  # within 2 x 0.5
+    assert not scored(2.1, 0.4).competes_with(best)
+    assert not scored(1.1, 0.0).competes_with(scored(1.0, 0.0))
