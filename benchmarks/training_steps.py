@@ -108,10 +108,15 @@ def ways(
 
     plain, channels_last, bf16 = stepper(), stepper(), stepper()
     channels_last.denoiser.network.to(memory_format=torch.channels_last)
+    compiled, compiled_bf16 = stepper(), stepper()
+    for one in (compiled, compiled_bf16):  # needs a C++ compiler on a CPU
+        one.denoiser.network.compile()
     found: dict[str, tuple[Callable[[], None], int]] = {
         "float32": (lambda: plain.run(batch_size), batch_size),
         "channels_last": (lambda: channels_last.run(batch_size), batch_size),
         "bf16 autocast": (lambda: bf16.run(batch_size, bf16=True), batch_size),
+        "torch.compile": (lambda: compiled.run(batch_size), batch_size),
+        "torch.compile, bf16": (lambda: compiled_bf16.run(batch_size, bf16=True), batch_size),
     }
     for size in (4, 8, 32):
         found[f"batches of {size}"] = ((lambda n=size: plain.run(n)), size)  # type: ignore[misc]
