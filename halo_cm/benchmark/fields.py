@@ -14,14 +14,18 @@ from halo_cm.statistics import (
     FRECHET_FEATURES,
     PDF_EDGES,
     PIXEL_MASS,
+    Scattering,
     bispectrum_2d,
     conditional_deviation_by_radius,
     frechet_features,
+    log_mass,
     occupied_fraction,
     one_point_pdf,
     peak_counts,
     power_spectrum_2d,
     radial_profile,
+    scattering_available,
+    wavelet_scattering,
 )
 from halo_cm.statistics.bispectrum import Triangles
 from halo_cm.statistics.windows import Window
@@ -33,6 +37,8 @@ WINDOW: Window = "hann"
 TRIANGLES: tuple[Triangles, ...] = ("equilateral", "squeezed")
 #: Fields of a halo whose bispectra are taken, which cost as much as all other statistics together.
 FEW_FOR_BISPECTRUM = 8
+#: Fields of a halo that are scattered, for the same reason; and the number of dyadic scales.
+FEW_FOR_SCATTERING, _N_SCALES = 4, 3
 #: Rings of a profile, thresholds of peaks, and the share of true pixels with mass that lie below
 #: the first and the last of these.
 _N_RINGS, _N_THRESHOLDS, _THRESHOLD_SHARES = 9, 12, (0.5, 0.9999)
@@ -91,6 +97,7 @@ class Axes:
             "pdf": {name: pdf.tolist() for name in self.geometry.channels},
             "peaks": {name: levels.tolist() for name, levels in self.thresholds.items()},
             "radius": ((self.ring_edges[1:] + self.ring_edges[:-1]) / 2).tolist(),
+            "scattering": _scattering(flat).scales if scattering_available() else None,
         }
 
 
@@ -104,6 +111,9 @@ class FieldStatistics:
         P(k) [(Mpc/h)^2] of each channel, (N, C, K), and of their sum, (N, K).
     equilateral, squeezed
         Bispectra of the first fields [(Mpc/h)^4], (N, C, K').
+    scattering
+        Scattering coefficients of log10(1 + m / m0) of the first fields [dex], (N, C, S); S = 0
+        without kymatio.
     pdf
         Distribution of log10(1 + m / m0) [1/dex], (N, C, K').
     peaks
@@ -127,6 +137,7 @@ class FieldStatistics:
     total_power: FloatArray
     equilateral: FloatArray
     squeezed: FloatArray
+    scattering: FloatArray
     pdf: FloatArray
     peaks: FloatArray
     profile: FloatArray
@@ -195,6 +206,13 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
         return conditional_deviation_by_radius(fields, width, axes.ring_edges, pixel_mass)
 
     by_channel = [(name, maps[:, :, i]) for i, name in enumerate(channels)]
+
+    def scattering(name: str, fields: FloatArray) -> FloatArray:
+        if not scattering_available():
+            return np.empty((1, 0))
+        logs = log_mass(fields[:, :FEW_FOR_SCATTERING], PIXEL_MASS[name])
+        return _scattering(logs).coefficients.mean(1)
+
     pdf = [one_point_pdf(fields, PIXEL_MASS[name]).density.mean(1) for name, fields in by_channel]
     peaks = [
         peak_counts(fields, width, axes.thresholds[name], periodic=False).mean(1)
@@ -208,6 +226,7 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
         total_power=power(maps.sum(2)),
         equilateral=bispectrum("equilateral"),
         squeezed=bispectrum("squeezed"),
+        scattering=np.stack([scattering(name, fields) for name, fields in by_channel], axis=1),
         pdf=np.stack(pdf, axis=1),
         peaks=np.stack(peaks, axis=1),
         profile=radial_profile(maps, width, axes.ring_edges).mean(1),
@@ -217,3 +236,9 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
         empty=(mass == 0).sum(1),
         features=features.reshape(*maps.shape[:3], len(FRECHET_FEATURES)),
     )
+
+
+def _scattering(fields: FloatArray) -> Scattering:
+    """Coefficients of fields (..., n, n) at as many of three scales as the map has room for."""
+    n_scales = min(_N_SCALES, int(np.log2(fields.shape[-1])) - 1)
+    return wavelet_scattering(fields, n_scales=n_scales)

@@ -30,6 +30,8 @@ def structure(statistics: SampleStatistics, truth: Truth, n_each: int) -> dict[s
         return curves(found.value), curves(found.error)
 
     suppressed = ratio_of_means(statistics.total_power, truth.dmo.power, weights)
+    has_scattering = true.scattering.shape[-1] > 0
+    scattering, scattering_error = ratio("scattering") if has_scattering else (None, None)
     bispectra = {triangles: ratio(triangles) for triangles in TRIANGLES}
     profile, profile_error = ratio("profile")
     pdf = statistics.pdf.mean(0)
@@ -39,6 +41,8 @@ def structure(statistics: SampleStatistics, truth: Truth, n_each: int) -> dict[s
         "suppression_uncertainty": suppressed.error.tolist(),
         "bispectrum_ratio": {name: value for name, (value, _) in bispectra.items()},
         "bispectrum_ratio_uncertainty": {name: error for name, (_, error) in bispectra.items()},
+        "scattering_ratio": scattering,
+        "scattering_ratio_uncertainty": scattering_error,
         "pdf": curves(pdf),
         "pdf_distance": curves(distance),
         "peaks": curves(statistics.peaks.mean(0)),

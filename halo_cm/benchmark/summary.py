@@ -16,8 +16,8 @@ from typing import Any
 from halo_cm.benchmark.rows import row_label
 from halo_cm.errors import DataError
 
-#: Raised by one whenever a key changes its name or meaning.
-SCHEMA_VERSION = 3
+#: Raised by one whenever a key comes, goes, or changes its meaning.
+SCHEMA_VERSION = 4
 
 ByChannel = dict[str, float]
 Curves = dict[str, list[float]]
@@ -73,6 +73,9 @@ class RowSummary:
     bispectrum_ratio
         ``{"equilateral": Curves, "squeezed": Curves}``: B over that of the truth, at
         ``Summary.axes["bispectrum"]``; None where the true one is not positive in every resample.
+    scattering_ratio
+        Wavelet scattering coefficients of log10(1 + m / m0) over those of the truth, by channel,
+        for ``Summary.axes["scattering"]``; None without kymatio.
     pdf
         One-point distribution of log10(1 + m / m0) [1/dex] at ``Summary.axes["pdf"]``, by channel.
     pdf_distance
@@ -138,6 +141,8 @@ class RowSummary:
     suppression_uncertainty: list[float]
     bispectrum_ratio: dict[str, Gappy]
     bispectrum_ratio_uncertainty: dict[str, Gappy]
+    scattering_ratio: Gappy | None
+    scattering_ratio_uncertainty: Gappy | None
     pdf: Curves
     pdf_distance: ByChannel
     peaks: Curves
@@ -177,7 +182,8 @@ class Summary:
         What the other curves stand over: ``"bispectrum"`` (by configuration, k of the two equal
         sides [h/Mpc]), ``"pdf"`` (by channel, centres of the bins of log10(1 + m / m0) [dex]),
         ``"peaks"`` (by channel, thresholds [Msun/h per pixel]), ``"radius"`` (middles of the rings
-        [Mpc/h]) and ``"credibility"`` (levels of the credible regions).
+        [Mpc/h]), ``"scattering"`` (scales of each coefficient [pixels], None without kymatio) and
+        ``"credibility"`` (levels of the credible regions).
     truth
         ``"occupied_fraction"``, ``"mean_mass"`` [Msun/h a field, by channel], and of the true
         fields ``"power"`` (mean P(k) [(Mpc/h)^2] by channel), ``"suppression"``, ``"pdf"``,

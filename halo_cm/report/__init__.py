@@ -6,7 +6,12 @@ from halo_cm.report.fields import fields_figure, gallery_figure
 from halo_cm.report.pareto import pareto_figure
 from halo_cm.report.pixels import pdf_figure, peaks_figure
 from halo_cm.report.radial import deviation_figure, profiles_figure
-from halo_cm.report.spectra import bispectrum_figure, correlation_figure, power_figure
+from halo_cm.report.spectra import (
+    bispectrum_figure,
+    correlation_figure,
+    power_figure,
+    scattering_figure,
+)
 from halo_cm.report.style import figure_style, save_figure
 from halo_cm.report.table import markdown_table, rich_table, table_cells
 from halo_cm.report.training import training_figure
@@ -32,6 +37,7 @@ __all__ = [
     "read_training_log",
     "rich_table",
     "save_figure",
+    "scattering_figure",
     "table_cells",
     "training_figure",
     "write_report",

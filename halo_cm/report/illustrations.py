@@ -13,7 +13,12 @@ from halo_cm.report.fields import fields_figure, gallery_figure
 from halo_cm.report.pareto import pareto_figure
 from halo_cm.report.pixels import pdf_figure, peaks_figure
 from halo_cm.report.radial import deviation_figure, profiles_figure
-from halo_cm.report.spectra import bispectrum_figure, correlation_figure, power_figure
+from halo_cm.report.spectra import (
+    bispectrum_figure,
+    correlation_figure,
+    power_figure,
+    scattering_figure,
+)
 from halo_cm.report.style import curve_rows
 from halo_cm.report.training import training_figure
 from halo_cm.report.training_log import PhaseCurve
@@ -128,6 +133,15 @@ def _clustering(summary: Summary) -> list[Illustration]:
             "Equilateral and squeezed triangles, over the truth; k is that of the two equal "
             f"sides. {_BANDS}",
             bispectrum_figure(summary),
+        ),
+        Illustration(
+            "scattering",
+            "Wavelet scattering",
+            "Scattering coefficients of the log masses of pixels over the truth's: of first order "
+            "at one scale, of second order at a scale and a larger one, averaged over "
+            f"orientations. {_BANDS}",
+            scattering_figure(summary) if summary.axes["scattering"] else None,
+            "kymatio was not installed: `pip install 'halo_cm[scattering]'`.",
         ),
     ]
 

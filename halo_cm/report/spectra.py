@@ -1,4 +1,4 @@
-"""Two- and three-point statistics: P(k), r(k), S(k) and the bispectrum."""
+"""Statistics by scale: P(k), r(k), S(k), the bispectrum and wavelet scattering."""
 
 from __future__ import annotations
 
@@ -109,5 +109,35 @@ def bispectrum_figure(summary: Summary) -> Figure:
             row_of_panels[0].set_ylabel(rf"{configuration} $B(k)\,/\,B_{{\rm true}}(k)$")
         for axes in panels[-1]:
             axes.set_xlabel(_K)
+        add_legend(figure, panels[0, 0])
+        return figure
+
+
+def scattering_figure(summary: Summary) -> Figure:
+    """Wavelet scattering coefficients over those of the truth, one column a channel.
+
+    First order: one scale in pixels; second order: the scale whose modulus is transformed, and the
+    scale that this is transformed at.
+    """
+    with figure_style():
+        look, scales = looks(summary), summary.axes["scattering"]
+        place = np.arange(len(scales), dtype=np.float64)
+        figure, panels = channel_panels(summary)
+        for axes, channel in zip(panels[0], summary.channels, strict=True):
+            lines = [
+                Line.of(
+                    look[row.label],
+                    place,
+                    row.scattering_ratio[channel],
+                    row.scattering_ratio_uncertainty[channel],
+                )
+                for row in curve_rows(summary)
+                if row.scattering_ratio and row.scattering_ratio_uncertainty
+            ]
+            draw_lines(axes, lines, around=1)
+            axes.set_ylim(ratio_limits(lines))
+            axes.set_xticks(place, [", ".join(map(str, one)) for one in scales])
+            axes.set_xlabel("scales of the coefficient [pixels]")
+        panels[0, 0].set_ylabel("scattering of log masses / true")
         add_legend(figure, panels[0, 0])
         return figure

@@ -45,7 +45,7 @@ from halo_cm.statistics.profiles import (
     profiles_around,
     radial_profile,
 )
-from halo_cm.statistics.scattering import Scattering, wavelet_scattering
+from halo_cm.statistics.scattering import Scattering, scattering_available, wavelet_scattering
 from halo_cm.statistics.two_sample import (
     QuadraticLogistic,
     TwoSampleTest,
@@ -54,7 +54,7 @@ from halo_cm.statistics.two_sample import (
 )
 
 #: Raise it when a statistic changes its meaning or value: reports made before are then made anew.
-STATISTICS_VERSION = 2
+STATISTICS_VERSION = 3
 
 __all__ = [
     "FEATURES",
@@ -108,6 +108,7 @@ __all__ = [
     "ranks",
     "ratio_of_means",
     "reduced_bispectrum",
+    "scattering_available",
     "spread_skill",
     "suppression",
     "tarp_coverage",

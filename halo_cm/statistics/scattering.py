@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,11 @@ from halo_cm.statistics.checks import check_maps
 
 #: Maps that are transformed at once: bounds the memory.
 _MAPS_AT_ONCE = 64
+
+
+def scattering_available() -> bool:
+    """Whether kymatio is installed."""
+    return importlib.util.find_spec("kymatio") is not None
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,17 @@ class Scattering:
     first: FloatArray
     second: FloatArray
     pairs: tuple[tuple[int, int], ...]
+
+    @property
+    def coefficients(self) -> FloatArray:
+        """First, then second order, shape (..., J (J + 1) / 2)."""
+        return np.concatenate([self.first, self.second], axis=-1)
+
+    @property
+    def scales(self) -> list[list[int]]:
+        """Scales [pixels] that each coefficient belongs to."""
+        paths = [(j,) for j in range(self.first.shape[-1])] + list(self.pairs)
+        return [[2**j for j in path] for path in paths]
 
 
 def wavelet_scattering(

@@ -22,9 +22,11 @@ from halo_cm.benchmark.fields import Axes
 from halo_cm.statistics import (
     bispectrum_2d,
     conditional_deviation_by_radius,
+    log_mass,
     one_point_pdf,
     peak_counts,
     power_spectrum_2d,
+    wavelet_scattering,
 )
 
 SETTINGS = Settings(n_resamples=50, fields_at_once=20, timing_fields=2, timing_repeats=1)
@@ -80,7 +82,7 @@ def multiples(cutouts):
 def test_the_truth_agrees_with_itself(multiples) -> None:
     row, truth = multiples.rows[0], multiples.truth
     for channel in CHANNELS:
-        for ratios in (*row.bispectrum_ratio.values(), row.profile_ratio):
+        for ratios in (*row.bispectrum_ratio.values(), row.profile_ratio, row.scattering_ratio):
             np.testing.assert_allclose(ratios[channel], 1)
         assert row.pdf_distance[channel] == 0
         assert row.frechet_distance[channel] == pytest.approx(0, abs=1e-6)
@@ -255,6 +257,21 @@ def test_an_ensemble_without_error_has_no_skill(cutouts) -> None:
         [Row("certain", 1, 1, certain)], cutouts, None, members=2, settings=SETTINGS
     ).summary
     assert summary.rows[0].spread_skill == dict.fromkeys(CHANNELS)
+
+
+def test_scattering_is_the_ratio_of_mean_coefficients_of_log_masses(cutouts, multiples) -> None:
+    logs = log_mass(np.stack([cutouts.target[:, 1], 2 * cutouts.target[:, 1]]), 1e9)
+    true, twice = wavelet_scattering(logs).coefficients.mean(1)
+    np.testing.assert_allclose(multiples.rows[1].scattering_ratio["gas"], twice / true, rtol=1e-5)
+    assert multiples.axes["scattering"] == [[1], [2], [4], [1, 2], [1, 4], [2, 4]]
+
+
+def test_without_kymatio_there_is_no_scattering(cutouts, exact, monkeypatch) -> None:
+    monkeypatch.setattr("halo_cm.benchmark.fields.scattering_available", lambda: False)
+    rows = [Row("exact", 1, 1, exact)]
+    summary = evaluate(rows, cutouts, None, members=2, settings=SETTINGS).summary
+    assert summary.axes["scattering"] is None and summary.rows[0].scattering_ratio is None
+    assert summary.rows[0].scattering_ratio_uncertainty is None
 
 
 def test_costs_are_those_of_the_row(cutouts, exact) -> None:

@@ -149,7 +149,7 @@ def test_summary_survives_json(result, tmp_path) -> None:
     keys = {"name", "n_sampling_steps", "nfe", "seconds_per_halo", "power_ratio_error"}
     assert keys <= content["rows"][0].keys()
     assert content["rows"][0]["power_ratio_error"]["gas"].keys() == {"one_half_nyquist", "nyquist"}
-    assert content["schema_version"] == 3
+    assert content["schema_version"] == 4
     assert content["provenance"]["command"] == "halo-cm benchmark"
     assert content["provenance"]["hardware"]["cores"] >= 1
     assert content["provenance"]["versions"]["numpy"] == np.__version__
@@ -248,7 +248,7 @@ def test_unreadable_summaries(tmp_path) -> None:
         ("{", "is not JSON"),
         ("[]", "expected a JSON object"),
         ('{"schema_version": 0}', "schema_version is 0"),
-        ('{"schema_version": 3}', "not a complete"),
+        ('{"schema_version": 4}', "not a complete"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):

@@ -12,6 +12,7 @@ CHANNELS = ("dm", "gas", "star")
 CONFIGURATIONS = ("equilateral", "squeezed")
 RADIUS, TRIANGLES = [0.2, 0.5, 1.0, 2.0], [1.5, 3.0, 6.0]
 CREDIBILITY = [0.0, 0.25, 0.5, 0.75, 1.0]
+SCALES = [[1], [2], [4], [1, 2], [1, 4], [2, 4]]
 PDF, PEAKS = [0.5, 0.4, 0.1, 0.0], [8.0, 4.0, 1.0, 0.0]
 K = [1.2, 2.1, 3.1, 4.1, 5.1, 6.1, 7.0]
 
@@ -54,6 +55,8 @@ def make_row(name: str, steps: int | None, offset: float, *, oracle: bool = True
         suppression_uncertainty=[0.01] * len(K),
         bispectrum_ratio=triangles,
         bispectrum_ratio_uncertainty=scatter,
+        scattering_ratio={n: curves[n][: len(SCALES)] for n in CHANNELS},
+        scattering_ratio_uncertainty={n: [0.01] * len(SCALES) for n in CHANNELS},
         pdf={n: [(1 + v) * p for p in PDF] for n, v in by_channel.items()},
         pdf_distance={n: v / 2 for n, v in by_channel.items()},
         peaks={n: [(1 + v) * p for p in PEAKS] for n, v in by_channel.items()},
@@ -91,6 +94,7 @@ def make_summary(*, oracle: bool = True) -> Summary:
             "pdf": {n: [0.5, 1.5, 2.5, 3.5] for n in CHANNELS},
             "peaks": {n: [1e9, 1e10, 1e11, 1e12] for n in CHANNELS},
             "radius": RADIUS,
+            "scattering": SCALES,
             "credibility": CREDIBILITY,
         },
         truth={

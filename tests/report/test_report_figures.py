@@ -30,6 +30,7 @@ from halo_cm.report import (
     profiles_figure,
     ranks_figure,
     save_figure,
+    scattering_figure,
     training_figure,
     write_report,
 )
@@ -117,6 +118,15 @@ def test_bispectrum_figure(summary) -> None:
     assert "squeezed" in figure.axes[3].get_ylabel()
     np.testing.assert_allclose(curves(figure.axes[5])["consistency, 1 step"], 1.06)
     np.testing.assert_allclose(figure.axes[5].get_lines()[1].get_xdata(), [1.5, 3, 6])
+    assert texts_overlap(figure) == []
+
+
+def test_scattering_figure(summary) -> None:
+    figure = scattering_figure(summary)
+    assert len(figure.axes) == 3
+    np.testing.assert_allclose(curves(figure.axes[1])["consistency, 1 step"], 1.04)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["1", "2", "4", "1, 2", "1, 4", "2, 4"]
     assert texts_overlap(figure) == []
 
 
@@ -309,7 +319,7 @@ def test_write_report(benchmark_result, tmp_path) -> None:
     names = [path.name for path in written]
     assert names[-3:] == ["benchmark.md", "report.html", "benchmark.json"]
     assert {"power.png", "fields.png"} < set(names)
-    assert len(names) == len(set(names)) == 15
+    assert len(names) == len(set(names)) == 16
     # figures of an earlier report do not stay, other files do
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", *names}
     for path in written[:-3]:

@@ -25,6 +25,7 @@ FIGURES = [
     "power",
     "correlation",
     "bispectrum",
+    "scattering",
     "pdf",
     "peaks",
     "profiles",
