@@ -83,6 +83,14 @@ class UniverseTask:
         bool,
         typer.Option("--oracle", help="Exact draws of test cutouts (data/PRESET_oracle.h5)."),
     ] = False
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split of the oracle (test); of another, data/PRESET_oracle_SPLIT.h5.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None
     n_haloes: Annotated[
         int | None, typer.Option(help="Cutouts of the oracle (64).", min=1, show_default=False)
     ] = None
@@ -110,7 +118,8 @@ class UniverseTask:
     boxes: Annotated[
         int | None,
         typer.Option(
-            help="Boxes of the check in which haloes are counted (20; 32 judge all masses).",
+            help="Boxes of the check in which haloes are counted (20; 32 judge all masses), or of "
+            "the oracle (all of the split).",
             min=1,
             show_default=False,
         ),
@@ -157,9 +166,9 @@ class UniverseTask:
         task = tasks[0] if tasks else "without a task"
         ignored = [name for name in _IGNORED.get(task, ()) if _is_given(getattr(universe, name))]
         if not self.oracle:
-            sizes = ("n_haloes", "n_exact_draws", "n_parameters")
+            sizes = ("split", "n_haloes", "n_exact_draws", "n_parameters")
             ignored += [name for name in sizes if _is_given(getattr(self, name))]
-        if self.check is None and self.boxes is not None:
+        if self.check is None and not self.oracle and self.boxes is not None:
             ignored.append("boxes")
         if ignored:
             options = ", ".join(
@@ -174,11 +183,15 @@ class UniverseTask:
             "n_haloes": self.n_haloes,
             "n_draws": self.n_exact_draws,
             "n_parameters": self.n_parameters,
+            "n_boxes": self.boxes,
         }
-        options = OracleOptions(**{name: n for name, n in given.items() if n is not None})
+        options = OracleOptions(
+            split=self.split or "test", **{name: n for name, n in given.items() if n is not None}
+        )
+        suffix = "" if options.split == "test" else f"_{options.split}"
         path = simulate_oracle(
             universe.load(),
-            universe.path("_oracle.h5"),
+            universe.path(f"_oracle{suffix}.h5"),
             options,
             workers=universe.workers,
             overwrite=universe.overwrite,

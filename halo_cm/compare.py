@@ -23,6 +23,7 @@ from halo_cm.benchmark import (
     stellar_fraction,
 )
 from halo_cm.benchmark.selection import identities
+from halo_cm.containers import SPLITS
 from halo_cm.data.cutouts import read_cutouts, read_geometry
 from halo_cm.data.geometry import check_geometry
 from halo_cm.data.ranges import already_warned
@@ -218,7 +219,10 @@ def exact_draws(oracle: Path, data: Path) -> ExactDraws:
             f"there, {ours} here; make them with `halo-cm simulate --oracle` of the same preset "
             "and settings"
         )
-    return read_exact_draws(oracle)
+    found = read_exact_draws(oracle)
+    for split in sorted({SPLITS[i] for i in found.cutouts.split} - {"test"}):
+        logger.warning("%s holds draws of the split %r: models have seen it", oracle, split)
+    return found
 
 
 def _batches(model: Emulator, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -30,6 +30,14 @@ def test_the_oracle_is_written_beside_the_universe(tmp_path, monkeypatch):
     assert read_cutouts("data/ci_oracle.h5", "test").realization.tolist() == [0, 1, 2] * 2
 
 
+def test_the_oracle_of_another_split_has_a_file_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    size = ["--n-haloes", "1", "--n-exact-draws", "1"]
+    said = run(*UNIVERSE, "--oracle", "--split", "train", "--boxes", "1", *size)
+    assert "data/ci_oracle_train.h5: 1 cutouts x 1 exact draws" in said
+    assert read_cutouts("data/ci_oracle_train.h5", "train").box.tolist() == [0]
+
+
 def test_snapshots_are_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(*UNIVERSE, "--snapshots", "boxes")
@@ -95,7 +103,9 @@ def test_a_failed_gate_is_a_failure(trained_run, tmp_path, monkeypatch):
         (["--oracle", "--snapshots", "boxes"], "give one of --oracle and --snapshots at a time"),
         (["--n-haloes", "3"], "--n-haloes: not an option of halo-cm simulate without a task"),
         (["--boxes", "9"], "--boxes: not an option of halo-cm simulate without a task"),
-        (["--oracle", "--boxes", "9"], "--boxes: not an option of halo-cm simulate --oracle"),
+        (["--oracle", "--boxes", "9"], "n_boxes is 9, but the universe has 1 test box(es)"),
+        (["--oracle", "--split", "tests"], "split 'tests' is unknown, expected one of train"),
+        (["--split", "train"], "--split: not an option of halo-cm simulate without a task"),
         (["--check", "a.h5", "--seed", "5", "--set", "n_draws=1"], "--seed, --set: not an option"),
         (
             ["--check", "a.h5", "--preset", "ci"],

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from halo_cm.cli import app
-from halo_cm.compare import CompareOptions, compare, training_core_seconds
+from halo_cm.compare import CompareOptions, compare, exact_draws, training_core_seconds
 from halo_cm.data.cutouts import read_cutouts, write_cutouts
 from halo_cm.errors import ConfigError, DataError
 from halo_cm.manager import load_emulator, save_emulator
@@ -46,6 +46,16 @@ def test_models_are_compared_with_exact_draws(model, trained_run, oracle, tmp_pa
     assert found.settings["truths"] == found.settings["truths_for_pixels"] == 2
     assert found.provenance["oracle"]["sha256"] == file_sha256(oracle)
     assert json.loads((tmp_path / "benchmark.json").read_text())["n_fields"] == 4
+
+
+def test_exact_draws_of_training_haloes_are_taken_and_said(trained_run, tmp_path, caplog):
+    options = OracleOptions(n_haloes=2, n_draws=4, n_parameters=1, split="train", n_boxes=1)
+    config = universe_of(trained_run.data)
+    path = simulate_oracle(config, tmp_path / "train.h5", options, workers=1)
+    with caplog.at_level(logging.WARNING):
+        found = exact_draws(path, trained_run.data)
+    assert found.fields.shape[:2] == (2, 4)
+    assert "draws of the split 'train': models have seen it" in caplog.text
 
 
 def test_exact_draws_of_another_universe_are_refused(model, trained_run, oracle, tmp_path):

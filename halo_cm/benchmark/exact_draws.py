@@ -14,8 +14,8 @@ import numpy as np
 from halo_cm.benchmark.floors import TRUTH_VS_TRUTH
 from halo_cm.benchmark.rows import Row
 from halo_cm.benchmark.selection import IDENTITY, check_same_pixels, identities
-from halo_cm.containers import Cutouts, FloatArray, check_mass
-from halo_cm.data.cutouts import read_cutouts
+from halo_cm.containers import SPLITS, Cutouts, FloatArray, check_mass
+from halo_cm.data.cutouts import open_cutouts, read_cutouts
 from halo_cm.errors import DataError
 
 _FEWEST = 4  # two truths, and a floor that has a spread
@@ -101,7 +101,10 @@ def read_exact_draws(path: str | PathLike[str]) -> ExactDraws:
         If the file cannot be read, holds fewer than 4 draws of a cutout, or not as many of one as
         of the others.
     """
-    content = read_cutouts(path, "test")
+    with open_cutouts(path) as file:
+        splits = np.unique(file.column("split"))
+    # of a file that holds one split, as the oracle's, that one
+    content = read_cutouts(path, SPLITS[splits[0]] if len(splits) == 1 else "test")
     if content.target is None:
         raise DataError(f"{path} holds no targets: make it with `halo-cm simulate --oracle`")
     keys = np.stack([getattr(content, name) for name in IDENTITY])

@@ -147,21 +147,38 @@ class OracleOptions:
     Attributes
     ----------
     n_haloes
-        Cutouts of the test boxes, spread over masses, projections and parameter vectors.
+        Cutouts of the boxes, spread over masses, projections and parameter vectors.
     n_draws
         Exact draws of each.
     n_parameters
-        Parameter vectors of each test box; every one costs ``n_draws`` draws of the whole box.
+        Parameter vectors of each box; every one costs ``n_draws`` draws of the whole box.
+    split
+        Whose boxes: ``"test"``, or another one, to tell what a model has not learnt from what it
+        has not seen.
+    n_boxes
+        How many of them, spread evenly; all if not given.
     """
 
     n_haloes: int = 64
     n_draws: int = 64
     n_parameters: int = 4
+    split: str = "test"
+    n_boxes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_haloes", "n_draws", "n_parameters"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
+        for name in ("n_haloes", "n_draws", "n_parameters", "n_boxes"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigError(f"{name} must be at least 1, found {number}")
+        if self.split not in SPLITS:
+            raise ConfigError(
+                f"split {self.split!r} is unknown, expected one of {', '.join(SPLITS)}"
+            )
+
+    def as_dict(self) -> dict[str, int | str]:
+        """For the file; what has its default since before there was a choice is left out."""
+        usual = {"split": "test", "n_boxes": None}
+        return {k: v for k, v in vars(self).items() if k not in usual or v != usual[k]}
 
 
 def simulate_oracle(
@@ -172,7 +189,7 @@ def simulate_oracle(
     workers: int | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write exact draws of cutouts of the unseen test boxes, in the layout of a cutout file.
+    """Write exact draws of cutouts of the boxes of a split, in the layout of a cutout file.
 
     The draws of one cutout are neighbouring rows with ``realization`` 0 to n_draws - 1; they are
     independent of those in the universe's own file. Interrupted calls continue.
@@ -191,9 +208,9 @@ def simulate_oracle(
     Raises
     ------
     ConfigError
-        If the universe has no test box.
+        If the universe has no box of this split, or fewer than are asked for.
     DataError
-        If a test box has too few haloes, or ``path`` holds something else.
+        If a box has too few haloes, or ``path`` holds something else.
     OutputError
         If a file cannot be written.
     """
@@ -216,7 +233,7 @@ _CHOICE = 2
 
 @dataclass(frozen=True)
 class _Job:
-    """Cutouts of one test box that share one parameter vector.
+    """Cutouts of one box that share one parameter vector.
 
     ``phase`` in [0, 1) shifts the choice of haloes, so that jobs of one box show different ones.
     """
@@ -228,13 +245,11 @@ class _Job:
 
 
 def _jobs(config: UniverseConfig, options: OracleOptions) -> list[_Job]:
-    tests = [b for b in range(config.n_boxes) if SPLITS[config.split_of(b)] == "test"]
-    if not tests:
-        raise ConfigError("the universe has no test box, n_test_boxes = 0: no oracle can be drawn")
+    boxes = _boxes(config, options)
     pairs = []
-    for box in tests:
+    for box in boxes:
         n_draws = len(plan_box(config, box).draws)
-        n = min(options.n_parameters, n_draws, max(options.n_haloes // len(tests), 1))
+        n = min(options.n_parameters, n_draws, max(options.n_haloes // len(boxes), 1))
         pairs += [(box, int(j)) for j in np.unique(np.linspace(0, n_draws - 1, n).round())]
     pairs = pairs[: options.n_haloes]
     shares = np.diff(np.linspace(0, options.n_haloes, len(pairs) + 1).round().astype(int))
@@ -244,6 +259,21 @@ def _jobs(config: UniverseConfig, options: OracleOptions) -> list[_Job]:
     ]
 
 
+def _boxes(config: UniverseConfig, options: OracleOptions) -> list[int]:
+    split = options.split
+    boxes = [b for b in range(config.n_boxes) if SPLITS[config.split_of(b)] == split]
+    if not boxes:
+        raise ConfigError(
+            f"the universe has no {split} box, n_{split}_boxes = 0: no oracle can be drawn"
+        )
+    n = len(boxes) if options.n_boxes is None else options.n_boxes
+    if n > len(boxes):
+        raise ConfigError(
+            f"n_boxes is {n}, but the universe has {len(boxes)} {split} box(es): ask for fewer"
+        )
+    return [boxes[i] for i in np.linspace(0, len(boxes) - 1, n).round().astype(int)]
+
+
 def _phase(draws_of_box: list[int], draw: int) -> float:
     return draws_of_box.index(draw) / len(draws_of_box)
 
@@ -251,7 +281,7 @@ def _phase(draws_of_box: list[int], draw: int) -> float:
 def _oracle_geometry(config: UniverseConfig, options: OracleOptions) -> Geometry:
     """Geometry whose fingerprint tells the oracle from the universe itself."""
     shared = geometry(config)
-    about = json.dumps(vars(options), sort_keys=True)
+    about = json.dumps(options.as_dict(), sort_keys=True)
     words = f"{config.fingerprint()} oracle {_CHOICE} {about}"
     fingerprint = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
     return replace(

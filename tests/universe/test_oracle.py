@@ -261,6 +261,27 @@ def test_any_number_of_workers_writes_the_same_bytes(
         simulate_oracle(config, again, OracleOptions(n_haloes=6, n_draws=3))
 
 
+def test_boxes_of_another_split(tiny_config: Make, tmp_path: Path) -> None:
+    config = tiny_config(n_train_boxes=3)
+    options = OracleOptions(n_haloes=4, n_draws=2, n_parameters=1, split="train", n_boxes=2)
+    rows = read_cutouts(simulate_oracle(config, tmp_path / "train.h5", options, workers=1))
+    assert rows.box.tolist() == [0] * 4 + [2] * 4 and set(rows.split) == {0}
+    with pytest.raises(ConfigError, match=r"n_boxes is 4, but the universe has 3 train box"):
+        simulate_oracle(config, tmp_path / "a.h5", replace(options, n_boxes=4))
+    with pytest.raises(ConfigError, match=r"split 'tset' is unknown, expected one of train, val"):
+        OracleOptions(split="tset")
+    with pytest.raises(ConfigError, match="n_boxes must be at least 1, found 0"):
+        OracleOptions(n_boxes=0)
+
+
+def test_files_of_the_test_split_are_those_of_versions_before() -> None:
+    """Their fingerprints hold the options: a choice that came later must not change them."""
+    assert OracleOptions().as_dict() == {"n_haloes": 64, "n_draws": 64, "n_parameters": 4}
+    assert OracleOptions(split="train", n_boxes=2).as_dict() == {
+        "n_haloes": 64, "n_draws": 64, "n_parameters": 4, "split": "train", "n_boxes": 2
+    }  # fmt: skip
+
+
 def test_impossible_oracles_are_refused(tiny_config: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="n_haloes must be at least 1, found 0"):
         OracleOptions(n_haloes=0)
