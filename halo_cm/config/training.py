@@ -114,7 +114,7 @@ class TrainingConfig(Section):
 
 
 class ValidationConfig(Section):
-    """Sampled validation, which chooses the best weights."""
+    """Sampled validation, which chooses the model of the run."""
 
     every: Count = 200
     """Steps between validations."""

@@ -259,7 +259,7 @@ class Trainer:
             self.log.write(record, self.global_step)
 
     def _validate(self, phase: Phase, step: int) -> None:
-        """Score the averaged weights; keep them as the model of the run if none are better."""
+        """Score the averaged weights; keep them as the run's model unless others are better."""
         cost = self._cost()
         if self.validator is not None and self._competes(phase):
             found = self.validator.score(self.average)

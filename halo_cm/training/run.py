@@ -29,7 +29,7 @@ def train(config: Config, *, resume: bool = False) -> RunFolder:
     Returns
     -------
     RunFolder
-        With the best model, one model per phase, and the log.
+        With the model of the run, one model per phase, and the log.
 
     Raises
     ------

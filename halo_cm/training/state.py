@@ -101,13 +101,18 @@ def load(path: Path) -> TrainingState | None:
         return None
     facts, tensors = read_tensors(path, _KIND)
     facts.setdefault("cost", {})  # versions before did not measure it
-    if facts.get("best") is not None:
-        facts["best"] = ValidationScore(**facts["best"])
     names = Position.__dataclass_fields__
     missing = [name for name in names if name not in facts]
+    best = facts.get("best")
+    if best is not None:
+        parts = ValidationScore.__dataclass_fields__
+        missing += [f"best.{name}" for name in parts if name not in best]
     if missing:
         raise CheckpointError(
             f"{path} lacks {', '.join(missing)}: another version of halo_cm wrote it; continue "
             "with that version, or train into another folder"
         )
+    if best is not None:
+        known = {name: best[name] for name in parts}
+        facts["best"] = ValidationScore(**{**known, "resamples": tuple(best["resamples"])})
     return TrainingState(Position(**{name: facts[name] for name in names}), tensors)

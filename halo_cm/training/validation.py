@@ -1,4 +1,4 @@
-"""The figure that chooses the best checkpoint: samples against truth in physical units.
+"""The figure that chooses the model of a run: samples against truth in physical units.
 
 A consistency loss falls when a model collapses, so it is never used for this.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +35,6 @@ class ValidationScore:
     ----------
     score
         ``power + crps``: what the model of a run is chosen by.
-    error
-        Standard error of ``score``, by a bootstrap over haloes.
     power
         Mean over channels and wavenumbers up to half Nyquist of |ln(P / P_true)|, with P averaged
         over cutouts.
@@ -44,27 +42,40 @@ class ValidationScore:
         Mean fair CRPS of log10 aperture masses and band powers [dex].
     mass
         Mean over channels of |mean mass / true mean mass - 1|.
+    resamples
+        ``score`` in bootstrap resamples of the haloes, the same ones for all models.
     """
 
     score: float
-    error: float
     power: float
     crps: float
     mass: float
+    resamples: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def error(self) -> float:
+        """Standard error of ``score`` by the haloes at hand, 0 if there is one; boxes are fixed."""
+        return float(np.std(self.resamples)) if self.resamples else 0.0
 
     def as_dict(self) -> dict[str, float]:
-        """For the log."""
-        return asdict(self)
+        """For the log: with ``error`` in the place of ``resamples``."""
+        found = {k: v for k, v in asdict(self).items() if k != "resamples"}
+        return {**found, "error": self.error}
 
     def competes_with(self, best: ValidationScore | None) -> bool:
         """Whether later weights of this score take the place of the best so far.
 
-        They do unless they are worse by more than twice the error of the difference: among weights
-        that the haloes at hand cannot tell apart, those trained longest are kept, and not those
-        whose noise fits the noise of the validation box. (The rule of one standard error, Breiman
-        et al. 1984, section 3.4.3, chooses in the same spirit.)
+        They do unless they are worse by more than twice the error of the difference, resampled
+        together: among weights that the haloes at hand cannot tell apart, those trained longest are
+        kept, and not those whose noise fits the noise of the validation box. (The rule of one
+        standard error, Breiman et al. 1984, section 3.4.3, chooses in the same spirit.) The error
+        counts at most as if both were independent and as precise as the best: samples that err
+        wildly must not excuse themselves by it.
         """
-        return best is None or self.score - best.score <= 2 * math.hypot(self.error, best.error)
+        if best is None or self.score <= best.score:
+            return True
+        paired = replace(self, resamples=tuple(np.subtract(self.resamples, best.resamples))).error
+        return self.score - best.score <= 2 * min(paired, math.sqrt(2) * best.error)
 
 
 class Validator:
@@ -119,17 +130,18 @@ class Validator:
         scores = power + self._weights @ crps
         return ValidationScore(
             score=float(scores[0]),
-            error=float(scores[1:].std()),
             power=float(power[0]),
             crps=float(crps.mean()),
             mass=float(np.abs(masses - 1).mean()),
+            resamples=tuple(scores[1:].tolist()),
         )
 
     def _power_error(self, power: FloatArray) -> FloatArray:
         """Mean |ln(P / P_true)| of each resample, from powers of shape (N, C, K)."""
         mean, true = (np.tensordot(self._weights, p, 1) for p in (power, self._true_power))
-        ratio = mean / np.maximum(true, np.finfo(np.float64).tiny)  # a resample may lack stars
-        return np.asarray(np.abs(np.log(np.clip(ratio, 1e-6, 1e6))).mean((1, 2)))
+        # a resample may lack stars: nothing is compared there
+        ratio = np.divide(mean, true, out=np.ones_like(mean), where=true > 0)
+        return np.asarray(np.abs(np.log(np.maximum(ratio, 1e-6))).mean((1, 2)))
 
     def _power(self, fields: FloatArray) -> FloatArray:
         """Power up to half Nyquist of each map, shape (..., C, K)."""
@@ -144,6 +156,7 @@ def _weights_of_resamples(cutouts: Cutouts, seed: int) -> FloatArray:
     """
     uniform = np.ones((1, len(cutouts)))
     haloes = np.unique((cutouts.box, cutouts.halo), axis=1, return_inverse=True)[1].ravel()
-    drawn = bootstrap_weights(haloes, _N_RESAMPLES, seed) if haloes.max() > 0 else uniform
+    several = haloes.max() > 0
+    drawn = bootstrap_weights(haloes, _N_RESAMPLES, seed) if several else uniform[:0]
     weights = np.concatenate([uniform, drawn])
     return np.asarray(weights / weights.sum(1, keepdims=True))

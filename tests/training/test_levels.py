@@ -44,7 +44,7 @@ class Judge:
         assert top == 80.0 and len(levels) == n_steps - 1
         self.seen.append((n_steps, tuple(levels)))
         error = np.abs(np.log([levels[0], levels[-1]]) - self.wanted).sum()
-        return ValidationScore(score=float(error), error=0, power=0, crps=0, mass=0)
+        return ValidationScore(score=float(error), power=0, crps=0, mass=0)
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +166,8 @@ def test_a_training_chooses_levels_for_2_4_and_8_steps(finished, data):
     again = choose_levels(
         fresh, read_cutouts(data, "validation"), steps=(4,), n_cutouts=6, n_members=2
     )
-    best = json.loads(finished.model.with_suffix(".json").read_text())["training"]
-    assert best["step"] == 3, "the model of the run should be that of the phase's end"
+    kept = json.loads(finished.model.with_suffix(".json").read_text())["training"]
+    assert kept["step"] == 3, "the model of the run should be that of the phase's end"
     assert list(again.scores.values()) == [s for c, s in scored if c.n_steps == 4]
 
 

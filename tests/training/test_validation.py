@@ -18,8 +18,8 @@ def score_of(monkeypatch, fields, truth, seed=0):
     return Validator(truth, len(truth), fields.shape[1], seed).score(None)
 
 
-def scored(score, error):
-    return ValidationScore(score=score, error=error, power=0, crps=0, mass=0)
+def scored(score, resamples):
+    return ValidationScore(score, power=0, crps=0, mass=0, resamples=tuple(score + resamples))
 
 
 def test_the_truth_itself_has_no_error(monkeypatch):
@@ -61,6 +61,30 @@ def test_the_error_is_the_scatter_over_universes(monkeypatch):
     assert np.sqrt((errors**2).mean()) == pytest.approx(scatter, rel=0.5)
 
 
+def test_the_error_holds_that_of_the_power(monkeypatch):
+    # contrast differs from halo to halo: the error of P scatters over sets as it is said to
+    rng = np.random.default_rng(5)
+    truth = make_cutouts(n=400)
+    contrast = rng.lognormal(0.3, 0.5, 400)[:, None, None, None]
+    mean = truth.target.mean((2, 3), keepdims=True)
+    fields = np.abs(mean + contrast * (truth.target - mean))
+    fields = np.stack([fields] * 2, axis=1)
+    parts = [np.arange(i, i + 20) for i in range(0, 400, 20)]
+    found = [score_of(monkeypatch, fields[p], truth.select(p)) for p in parts]
+    error = np.sqrt(np.mean([f.error**2 for f in found]))
+    assert error == pytest.approx(np.std([f.score for f in found], ddof=1), rel=0.5)
+    assert error > 2 * np.std([f.crps for f in found], ddof=1), "the power decides"
+
+
+def test_a_channel_that_few_haloes_hold_is_not_compared_without_them(monkeypatch):
+    truth = make_cutouts(n=64)
+    few = truth.target.copy()
+    few[2:, 2] = 0
+    truth = replace(truth, target=few)
+    found = score_of(monkeypatch, np.stack([few] * 2, axis=1), truth)
+    assert found.score == pytest.approx(0, abs=1e-9) and found.error < 1e-9
+
+
 def test_projections_of_one_halo_are_drawn_together(monkeypatch):
     rng = np.random.default_rng(2)
     one = make_cutouts(n=30)
@@ -82,9 +106,30 @@ def test_one_halo_has_no_error_of_its_own(monkeypatch):
 
 
 def test_later_weights_are_taken_unless_they_are_clearly_worse():
-    best = scored(1.0, 0.3)
-    assert scored(9.0, 0.1).competes_with(None)
-    assert scored(0.9, 0.0).competes_with(best)
-    assert scored(1.9, 0.4).competes_with(best)  # within 2 x 0.5
-    assert not scored(2.1, 0.4).competes_with(best)
-    assert not scored(1.1, 0.0).competes_with(scored(1.0, 0.0))
+    noise = np.random.default_rng(3).normal(size=(2, 2000))
+    noise = (noise - noise.mean(1, keepdims=True)) / noise.std(1, keepdims=True)
+    best = scored(1.0, 0.3 * noise[0])
+    assert scored(9.0, noise[1]).competes_with(None)
+    assert scored(0.9, 0 * noise[1]).competes_with(best)
+    # errors that have nothing in common: 2 x sqrt(2) x 0.3
+    assert scored(1.8, 0.3 * noise[1]).competes_with(best)
+    assert not scored(1.9, 0.3 * noise[1]).competes_with(best)
+    # what all resamples share is no error of the difference
+    assert scored(1.09, 0.35 * noise[0]).competes_with(best)
+    assert not scored(1.11, 0.35 * noise[0]).competes_with(best)
+
+
+def test_a_model_is_not_excused_by_its_own_error():
+    noise = np.random.default_rng(4).normal(size=2000)
+    assert not scored(0.23, 0.12 * noise).competes_with(scored(0.002, 1e-4 * noise[::-1]))
+
+
+def test_one_halo_leaves_the_lowest_score():
+    none = np.zeros(0)
+    assert not scored(1.1, none).competes_with(scored(1.0, none))
+    assert scored(0.9, none).competes_with(scored(1.0, none))
+
+
+def test_the_log_holds_the_error_and_not_the_resamples():
+    found = scored(1.0, np.array([-1.0, 1.0])).as_dict()
+    assert found == {"score": 1.0, "power": 0, "crps": 0, "mass": 0, "error": 1.0}
