@@ -1,10 +1,11 @@
 """Cost of one training step of each objective, and of ways to run it, on one thread.
 
-    python benchmarks/training_steps.py data/default.h5 [--batch-size 16] [--repeats 5]
+    python benchmarks/training_steps.py data/default.h5 [--batch-size 16] [--repeats 5] [--compile]
 
 A step is the loss, its gradient, the optimiser and the averages, of the network 64-128-192 of
 configs/denoiser_64.toml. Everything is timed in turn, repeat by repeat, in CPU seconds, which other
 processes disturb less than the clock; the medians are printed, and their ratios to the first.
+`--compile` adds torch.compile, which on a CPU needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -99,7 +100,11 @@ class Stepper:
 
 
 def ways(
-    data: TrainingData, normalization: Normalization, config: Config, batch_size: int
+    data: TrainingData,
+    normalization: Normalization,
+    config: Config,
+    batch_size: int,
+    with_compiled: bool,
 ) -> dict[str, tuple[Callable[[], None], int]]:
     """Ways to run a denoising step: what to call, and the images it trains on."""
 
@@ -108,16 +113,20 @@ def ways(
 
     plain, channels_last, bf16 = stepper(), stepper(), stepper()
     channels_last.denoiser.network.to(memory_format=torch.channels_last)
-    compiled, compiled_bf16 = stepper(), stepper()
-    for one in (compiled, compiled_bf16):  # needs a C++ compiler on a CPU
-        one.denoiser.network.compile()
     found: dict[str, tuple[Callable[[], None], int]] = {
         "float32": (lambda: plain.run(batch_size), batch_size),
         "channels_last": (lambda: channels_last.run(batch_size), batch_size),
         "bf16 autocast": (lambda: bf16.run(batch_size, bf16=True), batch_size),
-        "torch.compile": (lambda: compiled.run(batch_size), batch_size),
-        "torch.compile, bf16": (lambda: compiled_bf16.run(batch_size, bf16=True), batch_size),
     }
+    if with_compiled:
+        compiled, compiled_bf16 = stepper(), stepper()
+        for one in (compiled, compiled_bf16):
+            one.denoiser.network.compile()
+        found["torch.compile"] = (lambda: compiled.run(batch_size), batch_size)
+        found["torch.compile, bf16"] = (
+            lambda: compiled_bf16.run(batch_size, bf16=True),
+            batch_size,
+        )
     for size in (4, 8, 32):
         found[f"batches of {size}"] = ((lambda n=size: plain.run(n)), size)  # type: ignore[misc]
     return found
@@ -144,6 +153,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -161,7 +171,7 @@ def main() -> None:
         options.repeats,
     )
     print()
-    measure(ways(data, normalization, config, size), options.repeats)
+    measure(ways(data, normalization, config, size, options.compile), options.repeats)
 
 
 if __name__ == "__main__":

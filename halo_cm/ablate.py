@@ -25,7 +25,7 @@ from halo_cm.config.suggest import nearest
 from halo_cm.errors import ConfigError, TrainingError
 from halo_cm.pipeline import prepare_data
 from halo_cm.report import markdown_table
-from halo_cm.statistics import STATISTICS_VERSION
+from halo_cm.statistics import STATISTICS_VERSION, scattering_available
 from halo_cm.training.checkpoint import MODEL_KIND, read_facts
 from halo_cm.training.run import train
 from halo_cm.training.run_folder import RunFolder
@@ -262,6 +262,7 @@ def _compare(
         "inputs": {
             "schema_version": SCHEMA_VERSION,
             "statistics": STATISTICS_VERSION,
+            "scattering": scattering_available(),
             "options": json.loads(json.dumps(asdict(options))),
             "data": variants[0].links[0].folder.data_fingerprint(),
         },

@@ -31,7 +31,7 @@ from halo_cm.data.ranges import already_warned
 from halo_cm.data.splits import check_splits
 from halo_cm.errors import DataError
 from halo_cm.report import FIGURES, write_report
-from halo_cm.statistics import STATISTICS_VERSION
+from halo_cm.statistics import STATISTICS_VERSION, scattering_available
 from halo_cm.training.launch import refuse_foreign_launcher
 from halo_cm.training.run import train
 from halo_cm.training.start import require_models
@@ -146,6 +146,7 @@ def _inputs(config: Config, folder: RunFolder) -> dict[str, Any]:
     return {
         "halo_cm": installed("halo_cm")["halo_cm"],
         "statistics": STATISTICS_VERSION,
+        "scattering": scattering_available(),
         **relevant,
         "data": folder.data_fingerprint(),
         "models": {path.name: file_sha256(path) for path in models if path.is_file()},

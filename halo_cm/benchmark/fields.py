@@ -37,8 +37,10 @@ WINDOW: Window = "hann"
 TRIANGLES: tuple[Triangles, ...] = ("equilateral", "squeezed")
 #: Fields of a halo whose bispectra are taken, which cost as much as all other statistics together.
 FEW_FOR_BISPECTRUM = 8
-#: Fields of a halo that are scattered, for the same reason; and the number of dyadic scales.
-FEW_FOR_SCATTERING, _N_SCALES = 4, 3
+#: Fields of a halo that are scattered, for the same reason.
+FEW_FOR_SCATTERING = 2
+#: Orientations and dyadic scales of the wavelets.
+N_ORIENTATIONS, _N_SCALES = 4, 3
 #: Rings of a profile, thresholds of peaks, and the share of true pixels with mass that lie below
 #: the first and the last of these.
 _N_RINGS, _N_THRESHOLDS, _THRESHOLD_SHARES = 9, 12, (0.5, 0.9999)
@@ -207,12 +209,6 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
 
     by_channel = [(name, maps[:, :, i]) for i, name in enumerate(channels)]
 
-    def scattering(name: str, fields: FloatArray) -> FloatArray:
-        if not scattering_available():
-            return np.empty((1, 0))
-        logs = log_mass(fields[:, :FEW_FOR_SCATTERING], PIXEL_MASS[name])
-        return _scattering(logs).coefficients.mean(1)
-
     pdf = [one_point_pdf(fields, PIXEL_MASS[name]).density.mean(1) for name, fields in by_channel]
     peaks = [
         peak_counts(fields, width, axes.thresholds[name], periodic=False).mean(1)
@@ -226,7 +222,7 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
         total_power=power(maps.sum(2)),
         equilateral=bispectrum("equilateral"),
         squeezed=bispectrum("squeezed"),
-        scattering=np.stack([scattering(name, fields) for name, fields in by_channel], axis=1),
+        scattering=_scattering_of_logs(maps[:, :FEW_FOR_SCATTERING], channels),
         pdf=np.stack(pdf, axis=1),
         peaks=np.stack(peaks, axis=1),
         profile=radial_profile(maps, width, axes.ring_edges).mean(1),
@@ -241,4 +237,12 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
 def _scattering(fields: FloatArray) -> Scattering:
     """Coefficients of fields (..., n, n) at as many of three scales as the map has room for."""
     n_scales = min(_N_SCALES, int(np.log2(fields.shape[-1])) - 1)
-    return wavelet_scattering(fields, n_scales=n_scales)
+    return wavelet_scattering(fields, n_scales=n_scales, n_angles=N_ORIENTATIONS)
+
+
+def _scattering_of_logs(maps: FloatArray, channels: tuple[str, ...]) -> FloatArray:
+    """Mean coefficients of the log masses of maps (1, R, C, H, W), shape (1, C, S)."""
+    if not scattering_available():
+        return np.empty((1, len(channels), 0))
+    logs = [log_mass(maps[:, :, i], PIXEL_MASS[name]) for i, name in enumerate(channels)]
+    return _scattering(np.stack(logs, axis=2)).coefficients.mean(1)

@@ -17,7 +17,12 @@ import numpy as np
 from halo_cm.benchmark.calibrate import BAND, N_LEVELS
 from halo_cm.benchmark.cost import Cost, PeakMemory
 from halo_cm.benchmark.exact_draws import ExactDraws
-from halo_cm.benchmark.fields import FEW_FOR_BISPECTRUM, WINDOW
+from halo_cm.benchmark.fields import (
+    FEW_FOR_BISPECTRUM,
+    FEW_FOR_SCATTERING,
+    N_ORIENTATIONS,
+    WINDOW,
+)
 from halo_cm.benchmark.floors import TRUTH_VS_TRUTH, truth_vs_truth
 from halo_cm.benchmark.measure import FEW_TRUTHS, SampleStatistics, measure
 from halo_cm.benchmark.rows import Row
@@ -29,7 +34,7 @@ from halo_cm.containers import Cutouts, FloatArray, check_mass
 from halo_cm.errors import DataError
 from halo_cm.progress import Task, progress
 from halo_cm.seeding import derive_seed
-from halo_cm.statistics import OCCUPIED_MASS, PIXEL_MASS
+from halo_cm.statistics import OCCUPIED_MASS, PIXEL_MASS, scattering_available
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +134,11 @@ def evaluate(
     if len(set(labels)) < len(labels):
         raise DataError(f"rows of a benchmark need different names, found {', '.join(labels)}")
     _check_members(rows, members)
+    if not scattering_available():
+        logger.warning(
+            "scattering_ratio is null in the report: kymatio cannot be imported; "
+            "pip install 'halo_cm[scattering]'"
+        )
     runner = _Runner(cutouts, members, seed, settings, draws)
     truth, gallery = runner.truth, _Gallery(cutouts, settings)
     n_each = _told_apart(rows, runner)
@@ -199,6 +209,8 @@ def _describe(runner: _Runner) -> dict[str, Any]:
         "bootstrap": runner.truth.bootstrap,
         "most_fields_for_bispectrum": FEW_FOR_BISPECTRUM,
         "bispectrum_ring_width": runner.truth.axes.ring_width,
+        "most_fields_for_scattering": FEW_FOR_SCATTERING,
+        "scattering_orientations": N_ORIENTATIONS,
         "coverage_band_level": BAND,
         "truths": n_truths,
         "truths_for_pixels": min(n_truths, FEW_TRUTHS),

@@ -141,7 +141,7 @@ def _clustering(summary: Summary) -> list[Illustration]:
             "at one scale, of second order at a scale and a larger one, averaged over "
             f"orientations. {_BANDS}",
             scattering_figure(summary) if summary.axes["scattering"] else None,
-            "kymatio was not installed: `pip install 'halo_cm[scattering]'`.",
+            "kymatio could not be imported: pip install 'halo_cm[scattering]'.",
         ),
     ]
 

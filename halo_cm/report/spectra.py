@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -121,18 +123,19 @@ def scattering_figure(summary: Summary) -> Figure:
     """
     with figure_style():
         look, scales = looks(summary), summary.axes["scattering"]
-        place = np.arange(len(scales), dtype=np.float64)
+        n_first = sum(len(one) == 1 for one in scales)
+        # a place between the orders stays empty, so that no line joins them
+        place = [i + (i >= n_first) for i in range(len(scales))]
         figure, panels = channel_panels(summary)
         for axes, channel in zip(panels[0], summary.channels, strict=True):
             lines = [
                 Line.of(
                     look[row.label],
-                    place,
-                    row.scattering_ratio[channel],
-                    row.scattering_ratio_uncertainty[channel],
+                    [*place[:n_first], n_first, *place[n_first:]],
+                    _parted((row.scattering_ratio or {})[channel], n_first),
+                    _parted((row.scattering_ratio_uncertainty or {})[channel], n_first),
                 )
                 for row in curve_rows(summary)
-                if row.scattering_ratio and row.scattering_ratio_uncertainty
             ]
             draw_lines(axes, lines, around=1)
             axes.set_ylim(ratio_limits(lines))
@@ -141,3 +144,7 @@ def scattering_figure(summary: Summary) -> Figure:
         panels[0, 0].set_ylabel("scattering of log masses / true")
         add_legend(figure, panels[0, 0])
         return figure
+
+
+def _parted(values: Sequence[float | None], n: int) -> list[float | None]:
+    return [*values[:n], None, *values[n:]]

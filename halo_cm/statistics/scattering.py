@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,8 +17,8 @@ _MAPS_AT_ONCE = 64
 
 
 def scattering_available() -> bool:
-    """Whether kymatio is installed."""
-    return importlib.util.find_spec("kymatio") is not None
+    """Whether kymatio can be imported."""
+    return _import_problem() is None
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def wavelet_scattering(
     Raises
     ------
     DataError
-        If kymatio is not installed, or fields are not square, hold NaN, or are too small.
+        If kymatio cannot be imported, or fields are not square, hold NaN, or are too small.
     """
     fields = np.asarray(fields)
     # negative numbers are allowed here, as in overdensities
@@ -105,16 +104,24 @@ def wavelet_scattering(
     return Scattering(first, second, pairs)
 
 
-@lru_cache(maxsize=4)
-def _transform(n: int, n_scales: int, n_angles: int, padded: bool) -> Any:
+def _import_problem() -> str | None:
     try:
         # not `kymatio.numpy`, which imports names that SciPy 1.17 no longer has
-        from kymatio import Scattering2D
+        from kymatio import Scattering2D  # noqa: F401
     except ImportError as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=4)
+def _transform(n: int, n_scales: int, n_angles: int, padded: bool) -> Any:
+    if problem := _import_problem():
         raise DataError(
-            "wavelet scattering needs kymatio, which is not installed: "
+            f"wavelet scattering needs kymatio, which cannot be imported ({problem}): "
             "run `pip install 'halo_cm[scattering]'`"
-        ) from error
+        )
+    from kymatio import Scattering2D
+
     return Scattering2D(
         J=n_scales, shape=(n, n), L=n_angles, pre_pad=padded, out_type="list", frontend="numpy"
     )

@@ -266,12 +266,33 @@ def test_scattering_is_the_ratio_of_mean_coefficients_of_log_masses(cutouts, mul
     assert multiples.axes["scattering"] == [[1], [2], [4], [1, 2], [1, 4], [2, 4]]
 
 
-def test_without_kymatio_there_is_no_scattering(cutouts, exact, monkeypatch) -> None:
+def test_scattering_is_averaged_over_the_first_fields_of_each_halo(cutouts, exact) -> None:
+    place = {key: i for i, key in enumerate(zip(cutouts.halo, cutouts.draw, strict=True))}
+    samples = exact(cutouts, 6, 0)
+
+    def generate(part, members, seed):
+        return samples[[place[key] for key in zip(part.halo, part.draw, strict=True)]]
+
+    row = Row("exact", 1, 1, generate)
+    found = evaluate([row], cutouts, None, members=6, settings=SETTINGS).summary
+    few = found.settings["most_fields_for_scattering"]
+    logs = log_mass(samples[:, :few, 2], 1e6), log_mass(cutouts.target[:, 2], 1e6)
+    mean, true = (wavelet_scattering(x).coefficients for x in logs)
+    ratio, error = found.rows[0].scattering_ratio, found.rows[0].scattering_ratio_uncertainty
+    np.testing.assert_allclose(ratio["star"], mean.mean((0, 1)) / true.mean(0), rtol=1e-5)
+    # an exact emulator: within the errors, which are those of 12 haloes
+    deviation = abs(np.array(ratio["gas"]) - 1) / np.array(error["gas"])
+    assert few == 2 and deviation.max() < 4 and max(error["gas"]) < 0.1
+
+
+def test_without_kymatio_there_is_no_scattering(cutouts, exact, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("halo_cm.benchmark.suite.scattering_available", lambda: False)
     monkeypatch.setattr("halo_cm.benchmark.fields.scattering_available", lambda: False)
     rows = [Row("exact", 1, 1, exact)]
     summary = evaluate(rows, cutouts, None, members=2, settings=SETTINGS).summary
     assert summary.axes["scattering"] is None and summary.rows[0].scattering_ratio is None
     assert summary.rows[0].scattering_ratio_uncertainty is None
+    assert "scattering_ratio is null" in caplog.text and "halo_cm[scattering]" in caplog.text
 
 
 def test_costs_are_those_of_the_row(cutouts, exact) -> None:

@@ -184,19 +184,22 @@ def test_what_was_not_measured_is_left_out_with_the_reason(summary, gallery, tmp
             *("rank_histogram", "rank_pvalue", "spread_skill", "deviation"),
             *("coverage", "coverage_band", "coverage_ks_pvalue"),
             *("training_core_seconds", "two_sample_auc", "two_sample_auc_uncertainty"),
+            *("scattering_ratio", "scattering_ratio_uncertainty"),
         )
     )
     bare = replace(
         summary,
+        axes={**summary.axes, "scattering": None},
         rows=tuple(replace(row, **missing) for row in summary.rows),
         floors={name: replace(row, **missing) for name, row in summary.floors.items()},
     )
     page = page_with(bare, gallery, tmp_path)
-    assert len(Reader(page).attributes["img"]) == len(FIGURES) - 4
+    assert len(Reader(page).attributes["img"]) == len(FIGURES) - 5
     reasons = re.findall(r'<p class="note absent">(.*?)</p>', page)
-    assert len(reasons) == 4 + 3 + 1  # columns, figures, and the training
+    assert len(reasons) == 4 + 4 + 1  # columns, figures, and the training
     assert any(r.startswith("training [core-min] is left out") for r in reasons)
     assert any(r.startswith("Rank histograms: no figure") for r in reasons)
+    assert any(r.startswith("Wavelet scattering: no figure") for r in reasons)
 
 
 @pytest.mark.skipif(browser.find() is None, reason="no Chromium: apt-get install chromium")
