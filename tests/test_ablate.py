@@ -316,7 +316,15 @@ def test_the_shipped_file_fits_its_budget_and_lists_what_was_asked_for(repositor
     assert {"ema", "loss", "discretisation", "warm_up", "energy_score", "targets", "steps"} <= set(
         ablations.groups
     )
+    docs = (repository / "docs" / "ablations.md").read_text(encoding="utf-8")
+    assert [name for name in ablations.groups if f"| `{name}` |" not in docs] == []
     assert ablations.groups["steps"].steps == (1, 2, 4, 8)
+    # the first variant of a group is the base, which groups share
+    first = {v.group: v.model for v in reversed(plan(ablations, repository / "runs" / "none"))}
+    whole = ["ema", "noise", "tail", "batch", "score", "backbone", "targets", "steps"]
+    ect = ["loss", "huber", "curriculum"]
+    assert all(first[group] == first["ema"] for group in whole)
+    assert all(first[group] == first["loss"] for group in ect)
     for variant in plan(ablations, repository / "runs" / "none"):
         universe = variant.links[0].config.data.universe
         assert (universe.preset, universe.n_pixels) == ("quickstart", 32)
