@@ -30,7 +30,7 @@ from halo_cm.benchmark.selection import spread_over_masses
 from halo_cm.benchmark.summarise import summarise
 from halo_cm.benchmark.summary import SCHEMA_VERSION, RowSummary, Summary
 from halo_cm.benchmark.truth import Truth
-from halo_cm.containers import Cutouts, FloatArray, check_mass
+from halo_cm.containers import SPLITS, Cutouts, FloatArray, check_mass
 from halo_cm.errors import DataError
 from halo_cm.progress import Task, progress
 from halo_cm.seeding import derive_seed
@@ -204,6 +204,7 @@ def _describe(runner: _Runner) -> dict[str, Any]:
     n_truths, settings = runner.truth.n_draws, runner.settings
     return {
         **asdict(settings),
+        "splits": sorted({SPLITS[i] for i in runner.cutouts.split}),
         "timing_fields": min(settings.timing_fields, len(runner.cutouts)),
         "members": runner.members,
         "bootstrap": runner.truth.bootstrap,

@@ -52,7 +52,7 @@ def rich_table(summary: Summary) -> Table:
     """Table for the terminal, one line for each channel; floors stand below the models."""
     cells = table_cells(summary)
     table = Table(
-        title=f"{summary.n_fields} unseen fields of {summary.n_haloes} haloes",
+        title=_fields(summary),
         caption=_caption(summary),
         box=box.HORIZONTALS,
         header_style="bold",
@@ -94,7 +94,7 @@ def scope(summary: Summary) -> str:
     members, floor = summary.settings["members"], summary.floors.get(TRUTH_VS_TRUTH)
     exact = "" if floor is None else f"; {floor.members} for truth vs truth"
     return (
-        f"{summary.n_fields} unseen fields of {summary.n_haloes} haloes, {members} samples a halo "
+        f"{_fields(summary)}, {members} samples a halo "
         f"(fewer for slow models{exact}). Posterior mean: of the transformed fields, decoded."
     )
 
@@ -122,3 +122,9 @@ def _caption(summary: Summary) -> str:
         + (" CRPS (lower is better) relative to exact draws of the truth, or in dex. ")
         + scope(summary)
     )
+
+
+def _fields(summary: Summary) -> str:
+    splits = summary.settings["splits"]
+    kind = "unseen fields" if splits == ["test"] else f"fields of the split {' and '.join(splits)}"
+    return f"{summary.n_fields} {kind} of {summary.n_haloes} haloes"

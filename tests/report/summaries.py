@@ -111,6 +111,7 @@ def make_summary(*, oracle: bool = True) -> Summary:
         floors=floors,
         settings={
             "members": 4,
+            "splits": ["test"],
             "occupied_mass": 1e6,
             "pixel_mass": {"dm": 1e9, "gas": 1e9, "star": 1e6},
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -65,6 +66,8 @@ def test_markdown_has_one_line_a_row(summary) -> None:
     assert "2.0 ± 2.0 / 4.0 ± 4.0 / 6.0 ± 6.0" in lines[2]
     assert "| 0.53 ± 0.01 |" in lines[2]
     assert "12 unseen fields of 6 haloes" in lines[7]
+    seen = replace(summary, settings={**summary.settings, "splits": ["train"]})
+    assert "12 fields of the split train of 6 haloes, 4 samples" in markdown_table(seen)
     meanings = [line for line in lines if line.startswith("- ")]
     assert len(meanings) == n_columns - 1
     assert any("in truth 0.260" in line for line in meanings)
