@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -17,6 +18,8 @@ from halo_cm.errors import CheckpointError, ConfigError, DataError, HaloCMError
 
 if TYPE_CHECKING:
     from halo_cm.config.schema import Config
+
+logger = logging.getLogger(__name__)
 
 _CONFIGS = Path("configs")
 _MODEL_FILE = "model.safetensors"
@@ -87,7 +90,7 @@ class ModelOptions:
     ] = Path("runs")
 
     def path(self) -> Path:
-        """The model file.
+        """The model file: of a run, or else of the model of this name in the package.
 
         Raises
         ------
@@ -95,17 +98,30 @@ class ModelOptions:
             If there is none; the message lists the trained models.
         """
         from halo_cm.config.suggest import nearest
+        from halo_cm.pretrained import pretrained_models, pretrained_path
 
         name, runs = self.model, self.runs
         for path in (Path(name), Path(name) / _MODEL_FILE, runs / name / _MODEL_FILE):
             if path.is_file():
                 return path
+        packaged = pretrained_models()
+        if name in packaged:
+            path = pretrained_path(name)
+            logger.warning(
+                "no run %r in %s: taking the model that comes with the package, %s",
+                *(name, runs, path),
+            )
+            return path
         trained = [path.parent.name for path in runs.glob(f"*/{_MODEL_FILE}")]
         if trained:
-            raise CheckpointError(f"no trained model {name!r} in {runs}{nearest(name, trained)}")
+            problem = f"no trained model {name!r} in {runs}"
+            if (_CONFIGS / f"{name}.toml").is_file():
+                raise CheckpointError(f"{problem}: train it with `halo-cm train --model {name}`")
+            raise CheckpointError(f"{problem}{nearest(name, {*trained, *packaged})}")
         raise CheckpointError(
             f"no trained model {name!r}, and none in {runs}: train one with "
-            f"`halo-cm train --model {name}`, or say where the runs are with --runs"
+            f"`halo-cm train --model {name}`, say where the runs are with --runs, or take one of "
+            f"the package: {', '.join(packaged)}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,10 @@ from typer.testing import CliRunner
 import halo_cm
 from halo_cm import pipeline
 from halo_cm.cli import app
+from halo_cm.cli_support import ModelOptions
 from halo_cm.data.cutouts import open_cutouts
-from halo_cm.errors import OutputError
+from halo_cm.errors import CheckpointError, OutputError
+from halo_cm.pretrained import pretrained_path
 
 
 def invoke(*arguments):
@@ -33,6 +36,24 @@ def fails(*arguments):
     log, found, message = ("\n" + result.stderr).partition("\nerror: ")
     assert found, log
     return message
+
+
+def test_a_model_of_the_package_stands_in_for_a_run_and_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    with caplog.at_level(logging.WARNING, logger="halo_cm"):
+        assert ModelOptions("vdm", runs).path() == pretrained_path("vdm")
+    assert f"no run 'vdm' in {runs}: taking the model that comes with the package" in caplog.text
+    for name in ("vdm", "mine"):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "model.safetensors").touch()
+    assert ModelOptions("vdm", runs).path() == runs / "vdm" / "model.safetensors"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "ect.toml").touch()
+    with pytest.raises(CheckpointError, match="train it with `halo-cm train --model ect`"):
+        ModelOptions("ect", runs).path()
+    with pytest.raises(CheckpointError, match="did you mean 'denoiser'"):
+        ModelOptions("denoizer", runs).path()
 
 
 @pytest.fixture
@@ -120,6 +141,10 @@ def test_unknown_verbosity():
         (
             ["sample", "--model", "a", "--data", "x.h5", "--out", "x.nc", "--runs", "nowhere"],
             "no trained model 'a', and none in nowhere: train one with `halo-cm train --model a`",
+        ),
+        (
+            ["sample", "--model", "a", "--data", "x.h5", "--out", "x.nc", "--runs", "nowhere"],
+            "or take one of the package: cd, consistency, denoiser, interpolant, vdm",
         ),
         (
             ["generate", "--model", "consistency", "--data", "x.h5", "--out", "x.zarr"],
