@@ -112,17 +112,14 @@ class ModelOptions:
                 *(name, runs, path),
             )
             return path
-        trained = [path.parent.name for path in runs.glob(f"*/{_MODEL_FILE}")]
-        if trained:
-            problem = f"no trained model {name!r} in {runs}"
-            if (_CONFIGS / f"{name}.toml").is_file():
-                raise CheckpointError(f"{problem}: train it with `halo-cm train --model {name}`")
-            raise CheckpointError(f"{problem}{nearest(name, {*trained, *packaged})}")
-        raise CheckpointError(
-            f"no trained model {name!r}, and none in {runs}: train one with "
-            f"`halo-cm train --model {name}`, say where the runs are with --runs, or take one of "
-            f"the package: {', '.join(packaged)}"
-        )
+        problem = f"no trained model {name!r} in {runs}"
+        if (_CONFIGS / f"{name}.toml").is_file():
+            raise CheckpointError(
+                f"{problem}: train it with `halo-cm train --model {name}`, or say where the runs "
+                "are with --runs"
+            )
+        trained = {path.parent.name for path in runs.glob(f"*/{_MODEL_FILE}")}
+        raise CheckpointError(f"{problem}{nearest(name, {*trained, *packaged})}")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from halo_cm.containers import Geometry
-from halo_cm.data.cutouts import read_cutouts
+from halo_cm.data.cutouts import read_cutouts, read_geometry
+from halo_cm.data.geometry import check_geometry
 from halo_cm.data.normalize import Normalization
 from halo_cm.emulator import Emulator
 from halo_cm.errors import CheckpointError, ConfigError, DataError
@@ -20,7 +22,6 @@ from halo_cm.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
 
     from halo_cm.config.schema import Config
     from halo_cm.containers import Cutouts
@@ -96,6 +97,11 @@ def _shipped_instead(config: Config, path: Path) -> Emulator:
         "and %g Mpc/h; train your own with `python train_unified.py --model %s`",
         *(path, config.name, n_pixels, width, config.name),
     )
+    if (data := Path(config.data.path)).is_file():
+        try:
+            check_geometry(data, read_geometry(data), model.geometry)
+        except DataError as problem:
+            logger.warning("it cannot draw for the cutouts of this configuration: %s", problem)
     n_steps = config.sampling.n_sampling_steps
     model.use_sampling(model.config.sampling.model_copy(update={"n_sampling_steps": n_steps}))
     return model

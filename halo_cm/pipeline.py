@@ -27,6 +27,7 @@ from halo_cm.compare import (
     training_core_seconds,
 )
 from halo_cm.data.cutouts import read_cutouts, read_geometry
+from halo_cm.data.geometry import check_geometry
 from halo_cm.data.ranges import already_warned
 from halo_cm.data.splits import check_splits
 from halo_cm.errors import DataError
@@ -105,6 +106,11 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
         Settings, and the trained models.
     reuse
         Return the summary of an earlier report of the same models, data and settings.
+
+    Raises
+    ------
+    DataError
+        If the cutouts have other parameters or pixels than those that the model was trained on.
     """
     settings, path = config.benchmark, config.data.path
     geometry = read_geometry(path)
@@ -116,6 +122,7 @@ def benchmark_run(config: Config, folder: RunFolder, *, reuse: bool = False) -> 
     # the same haloes for models of any seed, so that they can be compared
     chosen = spread_over_haloes(test, settings.n_cutouts, seed=0)
     model = load_on_device(folder.model)
+    check_geometry(path, geometry, model.geometry)
     model.use_sampling(config.sampling)
     seconds = training_core_seconds(folder.model)
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from halo_cm import pipeline
 from halo_cm.config.loader import ConfigLoader
 from halo_cm.data.cutouts import read_cutouts, read_geometry, write_cutouts
 from halo_cm.errors import CheckpointError, ConfigError, DataError
+from halo_cm.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,26 @@ def test_a_file_without_second_draws_is_benchmarked_without_that_floor(own_run):
     _, summary = own_run
     assert set(summary.floors) == {"copied input"}  # no second draws, no denoiser
     assert [row.n_sampling_steps for row in summary.rows] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("change", ["pixels", "parameters"])
+def test_cutouts_of_another_kind_are_refused_and_the_report_stays(own_run, tmp_path, change):
+    config, _ = own_run
+    other = read_cutouts(config.data.path)
+    geometry, parameters = other.geometry, other.parameters
+    if change == "pixels":
+        geometry = replace(geometry, scales=tuple(2 * s for s in geometry.scales))
+        message = r"there must be as many maps, each with pixels of the same width"
+    else:
+        geometry = replace(geometry, parameter_names=geometry.parameter_names[:-1])
+        parameters = parameters[:, :-1]
+        message = "the model is conditioned on"
+    other = replace(other, geometry=geometry, parameters=parameters)
+    write_cutouts(tmp_path / "other.h5", other)
+    report = (config.run_folder / "report" / "benchmark.json").read_bytes()
+    with pytest.raises(DataError, match=message):
+        pipeline.benchmark_run(config.with_data(tmp_path / "other.h5"), RunFolder(config))
+    assert (config.run_folder / "report" / "benchmark.json").read_bytes() == report
 
 
 def test_a_whole_report_is_reused_and_a_torn_one_is_not(own_run, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from builders import make_config, make_cutouts, make_emulator
 from halo_cm import pretrained
 from halo_cm.config.objective import resolve_objective
 from halo_cm.config.universe import UniverseConfig
+from halo_cm.data.cutouts import write_cutouts
 from halo_cm.errors import CheckpointError, OutputError
 from halo_cm.manager import ModelManager, load_pretrained
 from halo_cm.pretrained import shrink
@@ -63,6 +65,14 @@ def test_a_run_that_does_not_exist_falls_back_and_says_so(weights, tmp_path, cap
     assert data is None
     np.testing.assert_array_equal(draw(model), draw(load_pretrained("tiny")))
     assert "does not exist: using the pretrained model 'tiny' of the package" in caplog.text
+    assert "it cannot draw" not in caplog.text
+    cutouts = make_cutouts(n=4)
+    geometry = replace(cutouts.geometry, scales=tuple(2 * s for s in cutouts.geometry.scales))
+    write_cutouts(tmp_path / "wide.h5", replace(cutouts, geometry=geometry))
+    with caplog.at_level(logging.WARNING, logger="halo_cm"):
+        wide = make_config(path=tmp_path / "wide.h5", output=tmp_path / "runs")
+        ModelManager.initialize(wide, skip_data_loading=True)
+    assert "it cannot draw for the cutouts of this configuration" in caplog.text
     with pytest.raises(CheckpointError, match="no emulator at"):
         ModelManager.initialize(config)  # with data that it may not fit
     config.run_folder.mkdir(parents=True)

@@ -22,15 +22,17 @@ def check_geometry(data: str | os.PathLike[str], found: Geometry, expected: Geom
     if set(found.parameter_names) != set(expected.parameter_names):
         raise DataError(
             f"{data}: the parameters are {', '.join(found.parameter_names)}, but the model is "
-            f"conditioned on {', '.join(expected.parameter_names)}; add or remove columns"
+            f"conditioned on {', '.join(expected.parameter_names)}; give these columns, or train a "
+            "model on yours (`train --data`)"
         )
     ours, theirs = (np.array(g.scales) / g.n_pixels for g in (found, expected))
     if ours.shape != theirs.shape or not np.allclose(ours, theirs):
         raise DataError(
             f"{data}: scales are {found.scales} Mpc/h in {found.n_pixels} pixels a side, but the "
-            f"model was trained with {expected.scales} in {expected.n_pixels}: there must be as "
-            "many maps, each with pixels of the same width; make the cutouts as the training data "
-            "were made, or use another model"
+            f"model was trained with {expected.scales} in {expected.n_pixels} (pixels of "
+            f"{found.cell_size:.4g} and {expected.cell_size:.4g} Mpc/h): there must be as many "
+            "maps, each with pixels of the same width; make the cutouts as the training data were "
+            "made, or use another model"
         )
     for name in ("depth", "redshift", "omega_b"):
         ours, theirs = getattr(found, name), getattr(expected, name)

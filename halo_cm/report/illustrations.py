@@ -25,8 +25,9 @@ from halo_cm.report.training_log import PhaseCurve
 
 _BANDS = (
     "Coloured bands: one standard error of a model, from a bootstrap over haloes. Grey band: that "
-    "of truth vs truth (independent draws of the truth at the same haloes) around 1; an exact "
-    "emulator of as many draws lies within it. Black thin lines: floors."
+    "of truth vs truth (independent draws of the truth at the same haloes) around 1, one "
+    "standard error too: an exact emulator of as many draws lies within it in two of three cases. "
+    "Black thin lines: floors."
 )
 
 
