@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 
@@ -33,3 +34,8 @@ def assert_equal_weights(a, b):
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert torch.equal(ours[name], theirs[name]), name
+
+
+def abort_when_the_interpreter_goes_down():
+    """What threads of a process group have been seen to do, after all work is done."""
+    atexit.register(os.abort)

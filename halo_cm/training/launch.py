@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -115,6 +116,11 @@ def _run_rank(
     except RuntimeError:  # often only a broken connection to a rank that has failed
         reports.put(("RuntimeError", traceback.format_exc()))
         os._exit(1)
+    # all is written: threads of the process group that still run when the interpreter goes down
+    # have been seen to abort it ("terminate called without an active exception")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 def _wait(ranks: list[SpawnProcess]) -> None:

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 import torch
 from builders import make_config, make_cutouts, merge
-from training_runs import assert_equal_weights, train_until_ctrl_c
+from training_runs import (
+    abort_when_the_interpreter_goes_down,
+    assert_equal_weights,
+    train_until_ctrl_c,
+)
 
 from halo_cm.data.cutouts import write_cutouts
 from halo_cm.data.dataset import batch_rows
@@ -431,3 +435,7 @@ def test_ema_half_life():
     """A contribution has halved after half_life steps, once the start is forgotten."""
     assert ema_decay(10_000, 50.0) ** 50 == pytest.approx(0.5)
     assert ema_decay(0, 50.0) == pytest.approx(0.1)
+
+
+def test_a_rank_that_has_done_its_work_cannot_fail_any_more():
+    launch.launch(abort_when_the_interpreter_goes_down, (), processes=2)
