@@ -208,7 +208,6 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
         return conditional_deviation_by_radius(fields, width, axes.ring_edges, pixel_mass)
 
     by_channel = [(name, maps[:, :, i]) for i, name in enumerate(channels)]
-
     pdf = [one_point_pdf(fields, PIXEL_MASS[name]).density.mean(1) for name, fields in by_channel]
     peaks = [
         peak_counts(fields, width, axes.thresholds[name], periodic=False).mean(1)

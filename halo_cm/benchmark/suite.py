@@ -134,11 +134,7 @@ def evaluate(
     if len(set(labels)) < len(labels):
         raise DataError(f"rows of a benchmark need different names, found {', '.join(labels)}")
     _check_members(rows, members)
-    if not scattering_available():
-        logger.warning(
-            "scattering_ratio is null in the report: kymatio cannot be imported; "
-            "pip install 'halo_cm[scattering]'"
-        )
+    _say_what_is_not_measured()
     runner = _Runner(cutouts, members, seed, settings, draws)
     truth, gallery = runner.truth, _Gallery(cutouts, settings)
     n_each = _told_apart(rows, runner)
@@ -164,6 +160,14 @@ def _check_members(rows: Sequence[Row], members: int) -> None:
                 f"{row.n_members(members)}: draw more samples, or say scoring='deterministic' if "
                 "the prediction has no randomness"
             )
+
+
+def _say_what_is_not_measured() -> None:
+    if not scattering_available():
+        logger.warning(
+            "scattering_ratio is null in the report: kymatio cannot be imported; "
+            "pip install 'halo_cm[scattering]'"
+        )
 
 
 def _told_apart(rows: Sequence[Row], runner: _Runner) -> int:
