@@ -111,6 +111,16 @@ class PatchNetwork(nn.Module, ABC):
         return self.output(h)
 
 
+def inner_weights(network: nn.Module) -> list[nn.Parameter]:
+    """Weights of two or more axes between the first and the last layer.
+
+    Those that make the embedding, or scales and shifts of it, are left out too.
+    """
+    outer = {"embedding", "modulation", "stem", "output"}
+    named = network.named_parameters()
+    return [p for name, p in named if p.ndim > 1 and not outer & set(name.split("."))]
+
+
 def block_means(x: Tensor, n: int) -> Tensor:
     """Means over n blocks along each side, of unit variance for white noise, (B, C n^dims).
 

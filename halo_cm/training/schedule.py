@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+
+from halo_cm.networks.patch_network import inner_weights
+from halo_cm.training.muon import Muon
 
 if TYPE_CHECKING:
     from halo_cm.config.training import PhaseConfig
+    from halo_cm.diffusion.denoiser import Denoiser
 
 
 def learning_rate(phase: PhaseConfig, warmup_steps: int, step: int, n_steps: int) -> float:
@@ -18,9 +21,13 @@ def learning_rate(phase: PhaseConfig, warmup_steps: int, step: int, n_steps: int
     return phase.learning_rate * warmup * decay
 
 
-def make_optimizer(phase: PhaseConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """AdamW for denoising, RAdam as published for consistency training (arXiv:2310.14189)."""
+def make_optimizer(phase: PhaseConfig, denoiser: Denoiser) -> torch.optim.Optimizer:
+    """Muon, AdamW, or RAdam as published for consistency training (arXiv:2310.14189)."""
+    rate, betas = phase.learning_rate, (0.9, 0.99)
+    if phase.optimizer == "muon":
+        inner = inner_weights(denoiser.network)
+        taken = {id(p) for p in inner}
+        others = [p for p in denoiser.parameters() if id(p) not in taken]
+        return Muon(inner, others, rate, betas=betas)
     kinds = {"adamw": torch.optim.AdamW, "radam": torch.optim.RAdam}
-    return kinds[phase.optimizer](
-        network.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
-    )
+    return kinds[phase.optimizer](denoiser.parameters(), lr=rate, betas=betas, weight_decay=0.0)
