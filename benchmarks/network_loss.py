@@ -1,7 +1,7 @@
 """Validation loss of the denoiser by shape of the network, at equal training images.
 
     python benchmarks/network_loss.py data/quickstart.h5 [--steps 400] [--batch-size 32] [--seed 0]
-        [--rate 1e-3] [--only 64-128 --only DiT]
+        [--rate 1e-3] [--optimizer muon] [--only 64-128 --only DiT]
 
 Every shape (or those with one of the words after --only in their name) sees the same batches, noise
 levels and noise; the loss is that of the averaged weights on the same noisy validation cutouts. One
@@ -28,9 +28,11 @@ from halo_cm.data.dataset import TrainingData, batch_rows
 from halo_cm.data.normalize import Normalization
 from halo_cm.diffusion.denoiser import Denoiser
 from halo_cm.networks.build import build_network
+from halo_cm.networks.patch_network import inner_weights
 from halo_cm.objectives.denoising import Denoising
 from halo_cm.seeding import derive_seed
 from halo_cm.training.ema import ema_decay, lerp_weights
+from halo_cm.training.muon import Muon
 
 #: Share of the steps over which the learning rate falls to zero.
 DECAY = 0.4
@@ -48,10 +50,19 @@ def loss_of(network: nn.Module, batch: object, seed: int) -> torch.Tensor:
     return Denoising().loss(step, batch)  # type: ignore[arg-type]
 
 
+def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
+    """AdamW, or Muon for the weights inside."""
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.0)
+    inner = inner_weights(network)
+    taken = {id(p) for p in inner}
+    return Muon(inner, [p for p in network.parameters() if id(p) not in taken], options.rate)
+
+
 def train(network: nn.Module, data: TrainingData, options: argparse.Namespace) -> nn.Module:
     """Averaged weights after ``options.steps`` steps."""
     average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.0)
+    optimizer = make_optimizer(network, options)
     for step in range(options.steps):
         left = 1 - step / options.steps
         for group in optimizer.param_groups:
@@ -87,7 +98,7 @@ def compare(networks: dict[str, nn.Module], options: argparse.Namespace) -> None
     held_out = TrainingData(read_cutouts(options.data, "validation", 0), normalization, device)
     print(
         f"{options.steps} steps of {options.batch_size} cutouts of {options.data}, learning rate "
-        f"{options.rate:g}, seed {options.seed}"
+        f"{options.rate:g}, {options.optimizer}, seed {options.seed}"
     )
     for name, network in networks.items():
         start = time.process_time()
@@ -109,6 +120,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
     parser.add_argument("--only", action="append", help="part of a name; more than once for more")
     options = parser.parse_args()
     networks: dict[str, nn.Module] = {}

@@ -25,6 +25,7 @@ import torch
 from halo_cm.config.loader import ConfigLoader
 from halo_cm.config.objective import resolve_objective
 from halo_cm.config.schema import Config
+from halo_cm.config.training import PhaseConfig
 from halo_cm.data.cutouts import read_cutouts
 from halo_cm.data.dataset import TrainingData, batch_rows
 from halo_cm.data.normalize import Normalization
@@ -32,6 +33,7 @@ from halo_cm.diffusion.denoiser import Denoiser
 from halo_cm.emulator import Emulator
 from halo_cm.objectives.base import Step
 from halo_cm.training.ema import lerp_weights
+from halo_cm.training.schedule import make_optimizer
 
 OBJECTIVES = {
     "denoising": {"name": "denoising"},
@@ -56,6 +58,7 @@ class Stepper:
         normalization: Normalization,
         config: Config,
         objective: dict[str, object],
+        optimizer: str = "radam",
     ) -> None:
         self.data, self.normalization, self.config = data, normalization, config
         self.objective = resolve_objective(objective)
@@ -67,7 +70,8 @@ class Stepper:
         self.target = copy.deepcopy(self.denoiser) if self.objective.uses_target else None
         teacher = Denoiser(copy.deepcopy(self.denoiser.network), 1.0, 0.0, self.denoiser.n_latent)
         self.teacher = teacher if self.objective.uses_teacher else None
-        self.optimizer = torch.optim.RAdam(self.denoiser.parameters(), lr=1e-5)
+        phase = {"objective": objective, "steps": 1, "optimizer": optimizer, "learning_rate": 1e-5}
+        self.optimizer = make_optimizer(PhaseConfig.model_validate(phase), self.denoiser)
         self.count = 0
 
     def run(self, batch_size: int, *, bf16: bool = False) -> None:
@@ -108,15 +112,16 @@ def ways(
 ) -> dict[str, tuple[Callable[[], None], int]]:
     """Ways to run a denoising step: what to call, and the images it trains on."""
 
-    def stepper() -> Stepper:
-        return Stepper(data, normalization, config, OBJECTIVES["denoising"])
+    def stepper(optimizer: str = "radam") -> Stepper:
+        return Stepper(data, normalization, config, OBJECTIVES["denoising"], optimizer)
 
-    plain, channels_last, bf16 = stepper(), stepper(), stepper()
+    plain, channels_last, bf16, muon = stepper(), stepper(), stepper(), stepper("muon")
     channels_last.denoiser.network.to(memory_format=torch.channels_last)
     found: dict[str, tuple[Callable[[], None], int]] = {
         "float32": (lambda: plain.run(batch_size), batch_size),
         "channels_last": (lambda: channels_last.run(batch_size), batch_size),
         "bf16 autocast": (lambda: bf16.run(batch_size, bf16=True), batch_size),
+        "bf16 autocast, Muon": (lambda: muon.run(batch_size, bf16=True), batch_size),
     }
     if with_compiled:
         compiled, compiled_bf16 = stepper(), stepper()
