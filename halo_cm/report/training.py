@@ -47,6 +47,12 @@ def _draw_scores(axes: Axes, phases: Sequence[PhaseCurve]) -> None:
         start = phases[number - 1].end if number else first
         axes.axvspan(start, phase.end, color=colour, alpha=0.12, lw=0)
         axes.plot(phase.validation_step, phase.score, "o-", color=colour, ms=4)
+    model = [(step, phase) for phase in phases for step in phase.kept]
+    if model:
+        step, phase = model[-1]
+        score = phase.score[phase.validation_step == step]
+        axes.plot([step], score, "*", color="black", ms=13, label="model of the run")
+        axes.legend()
     axes.set(xlabel="step", ylabel="sampled validation score", xlim=(first, max(last, first + 1)))
     choose_scale(axes, np.concatenate([phase.score for phase in phases]))
     if not any(len(phase.score) for phase in phases):

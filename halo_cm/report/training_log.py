@@ -30,6 +30,9 @@ class PhaseCurve:
         since the line before.
     validation_step, score
         Sampled validation metric, shapes (m,), lower is better.
+    kept
+        Steps at which the weights became the run's model, shape (l,); the last one is the model of
+        the run. Empty for logs of versions that did not write it.
     """
 
     name: str
@@ -37,6 +40,7 @@ class PhaseCurve:
     loss: FloatArray
     validation_step: FloatArray
     score: FloatArray
+    kept: FloatArray
 
     @property
     def end(self) -> float:
@@ -58,6 +62,7 @@ def read_training_log(path: str | Path) -> tuple[PhaseCurve, ...]:
     path = Path(path)
     losses: dict[tuple[int, int], float] = {}
     scores: dict[tuple[int, int], float] = {}
+    kept: dict[tuple[int, int], float] = {}
     names: dict[int, str] = {}
     for number, record in _records(path):
         if "candidate" in record:
@@ -70,13 +75,22 @@ def read_training_log(path: str | Path) -> tuple[PhaseCurve, ...]:
                 losses[place] = float(record["loss"])
             else:
                 scores[place] = float(record["validation"]["score"])
+                kept.update({place: scores[place]} if record.get("kept") else {})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}, line {number}: {record} is not a line of a training log: {error!r}"
             ) from error
     if not losses:
         raise DataError(f"{path} holds no training step: was the training started?")
-    return _by_phase(names, losses, scores)
+    return tuple(
+        PhaseCurve(
+            names[phase],
+            *_column(losses, phase),
+            *_column(scores, phase),
+            _column(kept, phase)[0],
+        )
+        for phase in sorted({phase for phase, _ in losses})
+    )
 
 
 def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
@@ -95,17 +109,6 @@ def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
                 raise DataError(f"{path}, line {number}: not JSON ({error})") from error
             logger.warning("%s: the last line is cut off and left out", path)
     return records
-
-
-def _by_phase(
-    names: Mapping[int, str],
-    losses: Mapping[tuple[int, int], float],
-    scores: Mapping[tuple[int, int], float],
-) -> tuple[PhaseCurve, ...]:
-    return tuple(
-        PhaseCurve(names[phase], *_column(losses, phase), *_column(scores, phase))
-        for phase in sorted({phase for phase, _ in losses})
-    )
 
 
 def _column(values: Mapping[tuple[int, int], float], phase: int) -> tuple[FloatArray, FloatArray]:

@@ -264,8 +264,9 @@ class Trainer:
         if self.validator is not None and self._competes(phase):
             found = self.validator.score(self.average)
             facts = {**self._where(phase, step), "validation": found.as_dict()}
-            self.log.write(facts, self.global_step)
-            if found.competes_with(self.best):
+            kept = found.competes_with(self.best)
+            self.log.write({**facts, "kept": kept}, self.global_step)
+            if kept:
                 save_emulator(self.average, self.folder.model, {**facts, **cost})
             if self.best is None or found.score < self.best.score:
                 self.best = found

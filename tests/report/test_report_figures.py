@@ -67,8 +67,8 @@ def phases(n: int = 60) -> tuple[PhaseCurve, ...]:
     step = np.arange(n, dtype=float)
     loss = 3 / (1 + step)
     return (
-        PhaseCurve("denoising", step, loss, step[9::10], loss[9::10]),
-        PhaseCurve("energy_score", step + n, loss, step[9::10] + n, loss[9::10]),
+        PhaseCurve("denoising", step, loss, step[9::10], loss[9::10], step[:0]),
+        PhaseCurve("energy_score", step + n, loss, step[9::10] + n, loss[9::10], n + step[9:40:10]),
     )
 
 
@@ -289,6 +289,9 @@ def test_training_figure() -> None:
     assert figure.axes[0].get_yscale() == "log"
     scores = [line.get_ydata() for line in figure.axes[2].get_lines()]
     np.testing.assert_allclose(scores[1], phases()[1].score)
+    star = scores[2]
+    assert star == phases()[1].score[3]  # the last that was kept of six
+    assert figure.axes[2].get_legend().get_texts()[0].get_text() == "model of the run"
     assert figure.axes[2].get_xlim() == (0, 119)
     assert texts_overlap(figure) == []
 
@@ -296,7 +299,7 @@ def test_training_figure() -> None:
 def test_training_figure_of_a_run_that_has_just_begun() -> None:
     empty = np.empty(0)
     one = np.array([5.0])
-    figure = training_figure([PhaseCurve("denoising", one, one, empty, empty)])
+    figure = training_figure([PhaseCurve("denoising", one, one, empty, empty, empty)])
     assert "no validation yet" in [text.get_text() for text in figure.axes[1].texts]
 
 

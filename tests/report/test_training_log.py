@@ -40,6 +40,14 @@ def test_repeated_steps_of_a_resumed_training_count_once(write, log_lines) -> No
     np.testing.assert_allclose(first.loss, [4, 4 / 11, 9, 9])
 
 
+def test_the_weights_that_were_kept_are_known(write, log_lines) -> None:
+    validations = [line for line in log_lines if "validation" in line]
+    validations[0]["kept"], validations[1]["kept"] = True, False
+    first, second = read_training_log(write(log_lines))
+    np.testing.assert_array_equal(first.kept, [31])
+    assert second.kept.size == 0
+
+
 def test_a_cut_off_last_line_is_reported(write, log_lines, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         phases = read_training_log(write(log_lines, tail='{"time": 3, "lo'))
