@@ -243,8 +243,8 @@ def _training(phases: Sequence[PhaseCurve] | None) -> Illustration:
         "training",
         "Training",
         "Loss of each phase (thin: as logged; bold: running median), and the sampled validation "
-        "score, lower is better. The star marks the weights that are the model of the run, the last "
-        "that are not clearly worse than the best.",
+        "score, lower is better. The star marks the weights that are the run's model: the last "
+        "ones that are not clearly worse than the best.",
         None if phases is None else training_figure(phases),
         "The report is not of a training run, or has no log of it.",
     )
