@@ -124,9 +124,7 @@ def _entries(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _tree(values: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[Location, str]]:
-    phases: list[dict[str, Any]] = [
-        {"objective": {"name": "ct"}, "learning_rate": 3e-4, "optimizer": "radam"}
-    ]
+    phases: list[dict[str, Any]] = [{"objective": {"name": "ct"}, "learning_rate": 3e-4}]
     warm_up = values["use_denoising_pretraining"]
     if warm_up:
         phases.insert(0, {"objective": {"name": "denoising"}})
