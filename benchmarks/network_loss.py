@@ -51,12 +51,13 @@ def loss_of(network: nn.Module, batch: object, seed: int) -> torch.Tensor:
 
 
 def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
-    """AdamW, or Muon for the weights inside."""
+    """AdamW with torch's betas, as for the tables of docs/training.md, or training's Muon."""
     if options.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.0)
     inner = inner_weights(network)
     taken = {id(p) for p in inner}
-    return Muon(inner, [p for p in network.parameters() if id(p) not in taken], options.rate)
+    others = [p for p in network.parameters() if id(p) not in taken]
+    return Muon(inner, others, options.rate, betas=(0.9, 0.99))  # as in training
 
 
 def train(network: nn.Module, data: TrainingData, options: argparse.Namespace) -> nn.Module:

@@ -51,8 +51,8 @@ def make_config(path="haloes.h5", output="runs", **changes):
     """A run of seconds: one short phase of each kind."""
     phases = [
         {"objective": {"name": "denoising"}, "steps": 12},
-        {"objective": {"name": "ect"}, "steps": 8, "optimizer": "muon"},
-        {"objective": {"name": "energy_score"}, "steps": 6, "optimizer": "muon"},
+        {"objective": {"name": "ect"}, "steps": 8, "optimizer": "radam"},
+        {"objective": {"name": "energy_score"}, "steps": 6},
     ]
     training = {
         "phases": phases, "batch_size": 8, "processes": 1, "checkpoint_every": 5, "log_every": 2,

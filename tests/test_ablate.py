@@ -321,7 +321,8 @@ def test_the_shipped_file_fits_its_budget_and_lists_what_was_asked_for(repositor
     assert ablations.groups["steps"].steps == (1, 2, 4, 8)
     # the first variant of a group is the base, which groups share
     first = {v.group: v.model for v in reversed(plan(ablations, repository / "runs" / "none"))}
-    whole = ["ema", "noise", "tail", "batch", "score", "backbone", "targets", "steps"]
+    whole = ["ema", "optimizer", "noise", "tail", "batch", "score", "backbone", "targets"]
+    whole += ["steps"]
     ect = ["loss", "huber", "curriculum"]
     assert all(first[group] == first["ema"] for group in whole)
     assert all(first[group] == first["loss"] for group in ect)

@@ -30,7 +30,7 @@ class PhaseConfig(Section):
     validate_every: Count | None = None
     """Steps between validations; ``validation.every`` if absent."""
     optimizer: Literal["muon", "adamw", "radam"] = "muon"
-    """Optimiser; ``"muon"`` needs a third of AdamW's steps, each about a quarter dearer."""
+    """Optimiser; `halo_cm.training.muon` says which weights Muon takes and why."""
     reference: bool = False
     """A model to compare with: the next phase starts from the weights that this one started from,
     and the model of the run is never taken from it."""

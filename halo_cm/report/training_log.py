@@ -75,7 +75,9 @@ def read_training_log(path: str | Path) -> tuple[PhaseCurve, ...]:
                 losses[place] = float(record["loss"])
             else:
                 scores[place] = float(record["validation"]["score"])
-                kept.update({place: scores[place]} if record.get("kept") else {})
+                kept.pop(place, None)
+                if record.get("kept"):
+                    kept[place] = scores[place]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}, line {number}: {record} is not a line of a training log: {error!r}"

@@ -100,7 +100,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
         Shape (n, m); zeros give zeros.
     """
     x = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / x.norm().clamp(min=1e-30)
+    # the largest entry first: squares of a faded momentum are zero in float32
+    x = x / x.abs().amax().clamp(min=1e-37)
+    x = x / x.norm().clamp(min=1.0)
     gram, product = x @ x.mT, torch.eye(len(x), device=x.device, dtype=x.dtype)
     for left in reversed(range(_ITERATIONS)):
         factor = torch.addmm(gram, gram, gram, beta=_B, alpha=_C)

@@ -22,7 +22,11 @@ def learning_rate(phase: PhaseConfig, warmup_steps: int, step: int, n_steps: int
 
 
 def make_optimizer(phase: PhaseConfig, denoiser: Denoiser) -> torch.optim.Optimizer:
-    """Muon, AdamW, or RAdam as published for consistency training (arXiv:2310.14189)."""
+    """Muon (`halo_cm.training.muon`), AdamW, or RAdam, which iCT was published with.
+
+    Source: Song & Dhariwal 2023, arXiv:2310.14189.
+    """
+    # short phases forget early squares of the gradient sooner than with the usual 0.999
     rate, betas = phase.learning_rate, (0.9, 0.99)
     if phase.optimizer == "muon":
         inner = inner_weights(denoiser.network)

@@ -46,6 +46,8 @@ def test_the_weights_that_were_kept_are_known(write, log_lines) -> None:
     first, second = read_training_log(write(log_lines))
     np.testing.assert_array_equal(first.kept, [31])
     assert second.kept.size == 0
+    again = [{**validations[0], "kept": False}]  # of a resumed training, which counts
+    assert read_training_log(write(log_lines + again))[0].kept.size == 0
 
 
 def test_a_cut_off_last_line_is_reported(write, log_lines, caplog) -> None:

@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from halo_cm.config.network import DiTConfig, UNetConfig
+from halo_cm.config.training import PhaseConfig
+from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.diffusion.schedules import make_schedule
 from halo_cm.networks.build import build_network
 from halo_cm.networks.patch_network import inner_weights
 from halo_cm.training.checkpoint import load_optimizer, optimizer_tensors
 from halo_cm.training.muon import Muon, orthogonal
+from halo_cm.training.schedule import make_optimizer
 
 
 def random(*shape, seed=0):
@@ -43,7 +47,9 @@ def test_iterating_in_the_gram_matrix_is_iterating_the_matrix(shape):
 
 def test_the_scale_of_a_gradient_does_not_matter_and_zeros_stay():
     matrix = random(4, 9)
-    torch.testing.assert_close(orthogonal(1e-12 * matrix), orthogonal(matrix))
+    for scale in (1e-12, 1e-24, 1e-35, 1e30):
+        torch.testing.assert_close(orthogonal(scale * matrix), orthogonal(matrix))
+    assert orthogonal(1e-42 * matrix).abs().max() < 1.3  # below the range of float32
     assert (orthogonal(torch.zeros(3, 5)) == 0).all()
 
 
@@ -75,13 +81,14 @@ def test_everything_else_takes_the_steps_of_adamw():
     assert torch.equal(ours, theirs)
 
 
-def test_a_kernel_is_a_matrix_of_outputs_and_its_step_has_the_size_of_adamw():
-    kernel = torch.nn.Parameter(torch.zeros(16, 8, 3, 3))
+@pytest.mark.parametrize("shape", [(16, 8, 3, 3), (6, 4, 3, 3, 3)])
+def test_a_kernel_is_a_matrix_of_outputs_and_its_step_has_the_size_of_adamw(shape):
+    kernel = torch.nn.Parameter(torch.zeros(shape))
     muon = Muon([kernel], [torch.nn.Parameter(torch.zeros(1))], lr=0.01)
-    kernel.grad = random(16, 8, 3, 3)
+    kernel.grad = random(*shape)
     expected = orthogonal(kernel.grad.flatten(1))
     muon.step()
-    size = 0.01 * 0.2 * math.sqrt(72)
+    size = 0.01 * 0.2 * math.sqrt(math.prod(shape[1:]))
     torch.testing.assert_close(kernel.detach().flatten(1), -size * expected)
     assert kernel.detach().square().mean().sqrt() == pytest.approx(0.002, rel=0.2)
 
@@ -111,9 +118,18 @@ def test_a_state_that_was_saved_continues_as_if_it_had_not_been():
         assert torch.equal(weights, second.state_dict()[name])
 
 
-@pytest.mark.parametrize("shape", [UNetConfig(), DiTConfig()], ids=["unet", "dit"])
-def test_the_inner_weights_are_most_of_a_network_and_neither_end(shape):
-    network = build_network(3, 4, 6, shape)
+@pytest.mark.parametrize(
+    ("shape", "dims"),
+    [
+        (UNetConfig(), 2),
+        (UNetConfig(), 3),
+        (UNetConfig(attention_levels=(1,)), 2),
+        (DiTConfig(), 2),
+    ],
+    ids=["unet", "unet-3d", "attention", "dit"],
+)
+def test_the_inner_weights_are_most_of_a_network_and_neither_end(shape, dims):
+    network = build_network(3, 4, 6, shape, dims)
     inner = inner_weights(network)
     names = {id(p): name for name, p in network.named_parameters()}
     found = {names[id(p)] for p in inner}
@@ -137,3 +153,21 @@ def test_a_quadratic_of_a_matrix_falls_to_its_minimum():
         optimizer.zero_grad()
     assert (weights - target).norm() < 0.05 * target.norm()
     assert (bias - 1).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw", "radam"])
+def test_every_weight_of_a_denoiser_is_trained_once(kind):
+    shape = UNetConfig(channels=(8, 16), patch_size=2, embedding_dimension=16)
+    schedule = make_schedule("learned_nn", -12.0, 9.0, free_ends=True)
+    denoiser = Denoiser(build_network(3, 4, 6, shape), 1.0, 0.0, 0, schedule)
+    phase = {"objective": {"name": "vdm"}, "steps": 1, "optimizer": kind, "learning_rate": 0.01}
+    optimizer = make_optimizer(PhaseConfig.model_validate(phase), denoiser)
+    taken = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert len(taken) == len(set(taken))
+    assert set(taken) == {id(p) for p in denoiser.parameters()}
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["betas"], group["weight_decay"]) == (0.01, (0.9, 0.99), 0.0)
+    schedule_weights = {id(p) for p in denoiser.schedule.parameters()}
+    assert schedule_weights
+    if kind == "muon":
+        assert not schedule_weights & {id(p) for p in optimizer.param_groups[1]["params"]}

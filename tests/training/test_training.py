@@ -77,6 +77,8 @@ def test_the_model_is_one_of_those_that_compete(finished):
     kept = json.loads(finished.model.with_suffix(".json").read_text())["training"]
     names = ("phase", "phase_index", "step", "global_step", "validation")
     assert {name: kept[name] for name in names} in [{n: r[n] for n in names} for r in scores]
+    last = [r for r in scores if r["kept"]][-1]
+    assert {name: last[name] for name in names} == {name: kept[name] for name in names}
 
 
 class Script:
@@ -153,7 +155,7 @@ def test_an_interrupted_run_continues_exactly(finished, data, tmp_path, monkeypa
         train(config)
     folder = train(config, resume=True)
     assert_equal_weights(folder.model, finished.model)
-    for key in ("loss", "validation"):
+    for key in ("loss", "validation", "kept"):
         ours, theirs = (
             [(r["phase_index"], r["step"], r[key]) for r in records(f) if key in r]
             for f in (folder, finished)
