@@ -127,7 +127,7 @@ def _tree(values: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[Loca
     phases: list[dict[str, Any]] = [{"objective": {"name": "ct"}, "learning_rate": 3e-4}]
     warm_up = values["use_denoising_pretraining"]
     if warm_up:
-        phases.insert(0, {"objective": {"name": "denoising"}})
+        phases.insert(0, {"objective": {"name": "denoising"}, "learning_rate": 2e-3})
     tree: dict[str, Any] = {"name": path.stem, "training": {"phases": phases}}
     origins = {}
     for name, value in values.items():

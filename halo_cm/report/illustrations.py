@@ -239,12 +239,14 @@ def _pictures(benchmark: Benchmark, shown: str) -> list[Illustration]:
 
 
 def _training(phases: Sequence[PhaseCurve] | None) -> Illustration:
+    marked = any(phase.kept.size for phase in phases or ())
+    star = " The star marks the model of the run, the last not clearly worse than the best."
     return Illustration(
         "training",
         "Training",
         "Loss of each phase (thin: as logged; bold: running median), and the sampled validation "
-        "score, lower is better. The star marks the weights that are the run's model: the last "
-        "ones that are not clearly worse than the best.",
+        "score, lower is better."
+        + (star if marked else ""),
         None if phases is None else training_figure(phases),
         "The report is not of a training run, or has no log of it.",
     )
