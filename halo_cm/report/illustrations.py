@@ -245,8 +245,7 @@ def _training(phases: Sequence[PhaseCurve] | None) -> Illustration:
         "training",
         "Training",
         "Loss of each phase (thin: as logged; bold: running median), and the sampled validation "
-        "score, lower is better."
-        + (star if marked else ""),
+        "score, lower is better." + (star if marked else ""),
         None if phases is None else training_figure(phases),
         "The report is not of a training run, or has no log of it.",
     )
