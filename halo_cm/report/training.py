@@ -51,7 +51,8 @@ def _draw_scores(axes: Axes, phases: Sequence[PhaseCurve]) -> None:
     if model:
         step, phase = model[-1]
         score = phase.score[phase.validation_step == step]
-        axes.plot([step], score, "*", color="black", ms=13, label="model of the run")
+        (star,) = axes.plot([step], score, "*", color="black", ms=13, label="model of the run")
+        star.set(clip_on=False, zorder=5)  # the end of the training is the edge of the panel
         axes.legend()
     axes.set(xlabel="step", ylabel="sampled validation score", xlim=(first, max(last, first + 1)))
     choose_scale(axes, np.concatenate([phase.score for phase in phases]))
