@@ -54,10 +54,8 @@ def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.opt
     """AdamW with torch's betas, as for the tables of docs/training.md, or training's Muon."""
     if options.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.0)
-    inner = inner_weights(network)
-    taken = {id(p) for p in inner}
-    others = [p for p in network.parameters() if id(p) not in taken]
-    return Muon(inner, others, options.rate, betas=(0.9, 0.99))  # as in training
+    betas = (0.9, 0.99)  # as in training
+    return Muon(inner_weights(network), network.parameters(), options.rate, betas=betas)
 
 
 def train(network: nn.Module, data: TrainingData, options: argparse.Namespace) -> nn.Module:

@@ -29,9 +29,6 @@ def make_optimizer(phase: PhaseConfig, denoiser: Denoiser) -> torch.optim.Optimi
     # short phases forget early squares of the gradient sooner than with the usual 0.999
     rate, betas = phase.learning_rate, (0.9, 0.99)
     if phase.optimizer == "muon":
-        inner = inner_weights(denoiser.network)
-        taken = {id(p) for p in inner}
-        others = [p for p in denoiser.parameters() if id(p) not in taken]
-        return Muon(inner, others, rate, betas=betas)
+        return Muon(inner_weights(denoiser.network), denoiser.parameters(), rate, betas=betas)
     kinds = {"adamw": torch.optim.AdamW, "radam": torch.optim.RAdam}
     return kinds[phase.optimizer](denoiser.parameters(), lr=rate, betas=betas, weight_decay=0.0)
