@@ -18,6 +18,7 @@ from halo_cm.statistics import (
     bispectrum_2d,
     conditional_deviation_by_radius,
     frechet_features,
+    isolated_pixels,
     log_mass,
     occupied_fraction,
     one_point_pdf,
@@ -129,6 +130,8 @@ class FieldStatistics:
         Mass of the field [Msun/h], (N, C).
     occupied
         Occupied fraction of star pixels, (N,).
+    isolated
+        Isolated bright star pixels of a field, (N,).
     empty
         Number of fields without any mass, (N, C).
     features
@@ -146,6 +149,7 @@ class FieldStatistics:
     variance: FloatArray
     mass: FloatArray
     occupied: FloatArray
+    isolated: FloatArray
     empty: FloatArray
     features: FloatArray
 
@@ -215,6 +219,7 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
     ]
     deviations = [deviation(fields, PIXEL_MASS[name]) for name, fields in by_channel]
     mass = maps.sum((-2, -1), dtype=np.float64)
+    stars = maps[:, :, channels.index("star")]
     features = frechet_features(maps, width, channels)
     return FieldStatistics(
         power=power(maps),
@@ -227,7 +232,8 @@ def _of_one(maps: FloatArray, axes: Axes) -> FieldStatistics:
         profile=radial_profile(maps, width, axes.ring_edges).mean(1),
         variance=np.stack(deviations)[None] ** 2,
         mass=mass.mean(1),
-        occupied=occupied_fraction(maps[:, :, channels.index("star")]).mean(1),
+        occupied=occupied_fraction(stars).mean(1),
+        isolated=isolated_pixels(stars).mean(1),
         empty=(mass == 0).sum(1),
         features=features.reshape(*maps.shape[:3], len(FRECHET_FEATURES)),
     )

@@ -34,7 +34,7 @@ from halo_cm.containers import SPLITS, Cutouts, FloatArray, check_mass
 from halo_cm.errors import DataError
 from halo_cm.progress import Task, progress
 from halo_cm.seeding import derive_seed
-from halo_cm.statistics import OCCUPIED_MASS, PIXEL_MASS, scattering_available
+from halo_cm.statistics import BRIGHT_MASS, OCCUPIED_MASS, PIXEL_MASS, scattering_available
 
 logger = logging.getLogger(__name__)
 
@@ -222,6 +222,7 @@ def _describe(runner: _Runner) -> dict[str, Any]:
         "window": WINDOW,
         "pixel_mass": dict(PIXEL_MASS),
         "occupied_mass": OCCUPIED_MASS,
+        "bright_mass": BRIGHT_MASS,
     }
 
 

@@ -86,6 +86,7 @@ def summarise(
         mass_bias=_by_channel(channels, mass.value - 1),
         mass_bias_uncertainty=_by_channel(channels, mass.error),
         occupied_fraction=float(statistics.occupied.mean()),
+        isolated_pixels=float(statistics.isolated.mean()),
         crps_log_mass=_by_channel(channels, statistics.crps_log_mass.mean(0)),
         crps_features={
             name: dict(zip(FEATURES, values.tolist(), strict=True))

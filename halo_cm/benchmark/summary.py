@@ -17,7 +17,7 @@ from halo_cm.benchmark.rows import row_label
 from halo_cm.errors import DataError
 
 #: Raised by one whenever a key comes, goes, or changes its meaning.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 ByChannel = dict[str, float]
 Curves = dict[str, list[float]]
@@ -51,6 +51,9 @@ class RowSummary:
         Mean mass over mean true mass, minus 1, by channel.
     occupied_fraction
         Share of star pixels above ``Summary.settings["occupied_mass"]``.
+    isolated_pixels
+        `halo_cm.statistics.isolated_pixels`: star pixels of a field above
+        ``Summary.settings["bright_mass"]`` with at most one occupied neighbour.
     crps_log_mass
         Fair CRPS of log10(1 + m / m0) of pixels [dex], by channel; m0 is
         ``Summary.settings["pixel_mass"]``. The absolute error if ``scoring`` is
@@ -131,6 +134,7 @@ class RowSummary:
     mass_bias: ByChannel
     mass_bias_uncertainty: ByChannel
     occupied_fraction: float
+    isolated_pixels: float
     crps_log_mass: ByChannel
     crps_features: dict[str, ByChannel]
     crps_over_oracle: dict[str, ByChannel] | None
@@ -185,8 +189,9 @@ class Summary:
         [Mpc/h]), ``"scattering"`` (scales of each coefficient [pixels], None without kymatio) and
         ``"credibility"`` (levels of the credible regions).
     truth
-        ``"occupied_fraction"``, ``"mean_mass"`` [Msun/h a field, by channel], and of the true
-        fields ``"power"`` (mean P(k) [(Mpc/h)^2] by channel), ``"suppression"``, ``"pdf"``,
+        ``"occupied_fraction"``, ``"isolated_pixels"``, ``"mean_mass"`` [Msun/h a field, by
+        channel], and of the true fields ``"power"`` (mean P(k) [(Mpc/h)^2] by channel),
+        ``"suppression"``, ``"pdf"``,
         ``"peaks"``, ``"profile"`` (mean surface density [(Msun/h) / (Mpc/h)^2] by channel) and
         ``"deviation"`` (None with one draw of the truth).
     rows

@@ -155,6 +155,7 @@ class Truth:
         curves["profile"] = found.profile
         return {
             "occupied_fraction": float(found.occupied.mean()),
+            "isolated_pixels": float(found.isolated.mean()),
             "mean_mass": dict(zip(self.channels, found.mass.mean(0).tolist(), strict=True)),
             "suppression": suppression(found.total_power.mean(0), self.dmo.power.mean(0)).tolist(),
             **{

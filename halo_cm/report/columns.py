@@ -84,7 +84,7 @@ def _cost() -> list[Column]:
 
 
 def _accuracy(summary: Summary) -> list[Column]:
-    truth = summary.truth["occupied_fraction"]
+    truth = summary.truth
     return [
         Column(
             "P(k) error\n[%]",
@@ -103,11 +103,20 @@ def _accuracy(summary: Summary) -> list[Column]:
         Column(
             "star\npixels",
             f"Share of pixels with stellar mass above {summary.settings['occupied_mass']:.0e} "
-            f"Msun/h, in truth {truth:.3f}.",
+            f"Msun/h, in truth {truth['occupied_fraction']:.3f}.",
             lambda row: [
                 f"{row.occupied_fraction:.3f}" if name == "star" else "" for name in row.mass_bias
             ],
             in_terminal=True,
+        ),
+        Column(
+            "isolated\nstar pixels",
+            f"Star pixels of a field above {summary.settings['bright_mass']:.0e} Msun/h with at "
+            f"most one occupied neighbour, in truth {truth['isolated_pixels']:.2g}: more are "
+            "speckles, which no other column shows.",
+            lambda row: [
+                f"{row.isolated_pixels:.2g}" if name == "star" else "" for name in row.mass_bias
+            ],
         ),
     ]
 

@@ -25,10 +25,12 @@ from halo_cm.statistics.features import FEATURES, field_features
 from halo_cm.statistics.frechet import FRECHET_FEATURES, frechet_distance, frechet_features
 from halo_cm.statistics.mass_assignment import poisson_shot_noise
 from halo_cm.statistics.one_point import (
+    BRIGHT_MASS,
     OCCUPIED_MASS,
     PDF_EDGES,
     PIXEL_MASS,
     OnePointPDF,
+    isolated_pixels,
     log_mass,
     occupied_fraction,
     one_point_pdf,
@@ -57,6 +59,7 @@ from halo_cm.statistics.two_sample import (
 STATISTICS_VERSION = 3
 
 __all__ = [
+    "BRIGHT_MASS",
     "FEATURES",
     "FRECHET_FEATURES",
     "OCCUPIED_MASS",
@@ -91,6 +94,7 @@ __all__ = [
     "field_features",
     "frechet_distance",
     "frechet_features",
+    "isolated_pixels",
     "log_mass",
     "masses_around",
     "masses_within",

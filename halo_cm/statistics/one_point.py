@@ -1,12 +1,13 @@
-"""One-point statistics of maps: the distribution of logarithmic masses, and occupied pixels."""
+"""Pixels of maps: the distribution of their logarithmic masses, occupied and isolated ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import convolve
 
-from halo_cm.containers import FloatArray
+from halo_cm.containers import FloatArray, IntArray
 from halo_cm.errors import DataError
 from halo_cm.statistics.checks import check_edges, check_maps
 
@@ -16,6 +17,10 @@ PIXEL_MASS = {"dm": 1e9, "gas": 1e9, "star": 1e6}
 #: A star pixel counts as occupied above this mass [Msun/h], about that of one stellar particle of
 #: a large hydrodynamic simulation.
 OCCUPIED_MASS = 1e6
+#: A star pixel above this mass [Msun/h] is bright: what a galaxy spreads over its neighbours too.
+BRIGHT_MASS = 1e9
+#: Occupied neighbours, of eight, that an isolated pixel may have.
+_FEW_NEIGHBOURS = 1
 #: Edges of the fixed bins of `one_point_pdf` in log10(1 + m / m0) [dex]: from empty pixels to ten
 #: million times m0, 0.1 dex wide.
 PDF_EDGES = tuple(i / 10 for i in range(71))
@@ -51,6 +56,45 @@ def log_mass(maps: FloatArray, pixel_mass: float) -> FloatArray:
 def occupied_fraction(maps: FloatArray, threshold: float = OCCUPIED_MASS) -> FloatArray:
     """Share of pixels above ``threshold`` [Msun/h]: (..., n, n) -> (...)."""
     return np.asarray((maps > threshold).mean((-2, -1)))
+
+
+def isolated_pixels(
+    maps: FloatArray, bright: float = BRIGHT_MASS, occupied: float = OCCUPIED_MASS
+) -> IntArray:
+    """Number of bright pixels that have at most one occupied pixel among their eight neighbours.
+
+    Galaxies hardly ever fill a single pixel; a network that guesses each pixel by itself makes
+    speckles. No power spectrum, mass or distribution of pixels tells the two from each other.
+
+    Parameters
+    ----------
+    maps
+        Stellar mass per pixel [Msun/h], shape (..., n, n). Pixels of the edge, whose neighbours are
+        not all known, are not counted.
+    bright, occupied
+        Masses above which a pixel is bright, and above which a neighbour is occupied [Msun/h].
+
+    Returns
+    -------
+    IntArray
+        Shape (...).
+
+    Raises
+    ------
+    DataError
+        If maps are not square of at least 3 x 3 pixels, or hold NaN or negative masses.
+    """
+    maps = np.asarray(maps)
+    check_maps(maps, "maps", least=3)
+    ring = np.ones((3, 3), np.int8)
+    ring[1, 1] = 0
+    neighbours = convolve(
+        (maps > occupied).astype(np.int8),
+        ring.reshape((1,) * (maps.ndim - 2) + ring.shape),
+        mode="constant",
+    )
+    isolated = (maps > bright) & (neighbours <= _FEW_NEIGHBOURS)
+    return np.asarray(isolated[..., 1:-1, 1:-1].sum((-2, -1)))
 
 
 def one_point_pdf(

@@ -26,7 +26,7 @@ from halo_cm.benchmark import (
 from halo_cm.benchmark.fields import Axes
 from halo_cm.benchmark.measure import measure
 from halo_cm.errors import DataError
-from halo_cm.statistics import field_features, power_spectrum_2d
+from halo_cm.statistics import field_features, isolated_pixels, power_spectrum_2d
 
 SETTINGS = Settings(n_resamples=200, fields_at_once=10, timing_fields=4, timing_repeats=2)
 CHANNELS = ("dm", "gas", "star")
@@ -105,6 +105,7 @@ def test_figures_agree_with_a_direct_computation(cutouts, redraw, exact) -> None
     bias = samples.sum((0, 1, 3, 4)) / 3 / cutouts.target.sum((0, 2, 3)) - 1
     np.testing.assert_allclose(list(found.mass_bias.values()), bias, rtol=1e-3)
     assert found.occupied_fraction == pytest.approx((samples[:, :, 2] > 1e6).mean())
+    assert found.isolated_pixels == isolated_pixels(samples[:, :, 2]).mean()
 
 
 def test_same_seed_same_figures(cutouts, redraw, exact) -> None:
@@ -149,7 +150,7 @@ def test_summary_survives_json(result, tmp_path) -> None:
     keys = {"name", "n_sampling_steps", "nfe", "seconds_per_halo", "power_ratio_error"}
     assert keys <= content["rows"][0].keys()
     assert content["rows"][0]["power_ratio_error"]["gas"].keys() == {"one_half_nyquist", "nyquist"}
-    assert content["schema_version"] == 4
+    assert content["schema_version"] == 5
     assert content["provenance"]["command"] == "halo-cm benchmark"
     assert content["provenance"]["hardware"]["cores"] >= 1
     assert content["provenance"]["versions"]["numpy"] == np.__version__

@@ -45,6 +45,7 @@ def make_row(name: str, steps: int | None, offset: float, *, oracle: bool = True
         mass_bias={name: -value for name, value in by_channel.items()},
         mass_bias_uncertainty=by_channel,
         occupied_fraction=0.25 + offset,
+        isolated_pixels=0.02 + offset,
         crps_log_mass=scores,
         crps_features={name: {"mass": value, "power": 3 * value} for name, value in scores.items()},
         crps_over_oracle={"log_mass": scores, "features": scores} if oracle else None,
@@ -99,6 +100,7 @@ def make_summary(*, oracle: bool = True) -> Summary:
         },
         truth={
             "occupied_fraction": 0.26,
+            "isolated_pixels": 0.016,
             "mean_mass": dict.fromkeys(CHANNELS, 1e13),
             "power": {n: [1.0 / k for k in K] for n in CHANNELS},
             "suppression": [0.9] * len(K),
@@ -113,6 +115,7 @@ def make_summary(*, oracle: bool = True) -> Summary:
             "members": 4,
             "splits": ["test"],
             "occupied_mass": 1e6,
+            "bright_mass": 1e9,
             "pixel_mass": {"dm": 1e9, "gas": 1e9, "star": 1e6},
         },
         provenance={

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from halo_cm.errors import DataError
-from halo_cm.statistics import PDF_EDGES, one_point_pdf, peak_counts
+from halo_cm.statistics import PDF_EDGES, isolated_pixels, one_point_pdf, peak_counts
 
 
 def test_pdf_of_a_known_distribution() -> None:
@@ -31,6 +31,21 @@ def test_pdf_counts_pixels_by_hand() -> None:
     assert found.occupied == 0.75
     empty = one_point_pdf(np.zeros((4, 4)), 1e9)
     assert empty.density[0] == pytest.approx(10) and empty.occupied == 0
+
+
+def test_isolated_pixels_by_hand() -> None:
+    maps = np.zeros((2, 8, 8))
+    maps[0, 2, 2] = maps[0, 0, 6] = 1e10  # alone; on the edge, of which too little is known
+    maps[0, 5:7, 5] = 1e10  # each other's only neighbour
+    maps[1, 3, 2:5] = 1e10, 2e6, 3e9  # two beside one that is merely occupied
+    maps[1, 5, 6] = 1e10
+    maps[1, 4, 5] = 5e5  # too faint to count as occupied
+    assert isolated_pixels(maps).tolist() == [3, 3]
+    assert isolated_pixels(maps, bright=5e9).tolist() == [3, 2]
+    assert isolated_pixels(maps, occupied=1e5).tolist() == [3, 2]
+    assert not isolated_pixels(np.full((3, 1, 5, 5), 1e11)).any()
+    with pytest.raises(DataError, match="negative"):
+        isolated_pixels(-maps)
 
 
 def test_bad_pdf() -> None:
