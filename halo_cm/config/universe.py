@@ -23,7 +23,7 @@ PARAMETER_NAMES = (
 
 #: Raise it with every change of the physics, of a default or of the order of random numbers: files
 #: made before are then not taken for files of the same universe.
-UNIVERSE_VERSION = 2
+UNIVERSE_VERSION = 3
 
 #: Places in its range at which the set 1P puts a varied parameter; 0.5 is the fiducial value.
 VARIATIONS_1P = (0.0, 0.25, 0.75, 1.0)
@@ -173,7 +173,7 @@ class UniverseConfig(BaseModel):
     """Least M200c of a halo that is cut out [Msun/h]."""
     min_displaced_mass: Positive = 3e12
     """Least mass in 80 times the critical density of a halo that gets baryons [Msun/h]."""
-    concentration: Positive = 4.8
+    concentration: Positive = 4.9
     """Mean concentration c200c at 10^13 Msun/h."""
     concentration_slope: float = -0.085
     """d ln c / d ln M (Duffy et al. 2008)."""
