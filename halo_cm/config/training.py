@@ -75,8 +75,8 @@ class TrainingConfig(Section):
     """Cutouts per step over all processes."""
     processes: Count | Literal["auto"] = "auto"
     """Training processes; ``"auto"`` takes one per core, or one for a GPU."""
-    precision: Literal["no", "bf16"] = "no"
-    """Mixed precision of `accelerate`."""
+    precision: Literal["no", "bf16", "auto"] = "no"
+    """Mixed precision of `accelerate`; auto: bf16 where the processor or GPU computes in it."""
     warmup_steps: Natural = 50
     """Steps over which the learning rate rises at the start of each phase."""
     gradient_clip: Positive = 1.0

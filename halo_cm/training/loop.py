@@ -28,6 +28,7 @@ from halo_cm.training.ema import ema_decay, lerp_weights
 from halo_cm.training.levels import CHOSEN_STEPS, Candidate, LevelChoice, LevelSearch, describe
 from halo_cm.training.log import TrainingLog
 from halo_cm.training.phase import Phase
+from halo_cm.training.precision import mixed_precision
 from halo_cm.training.run_folder import RunFolder
 from halo_cm.training.schedule import learning_rate, make_optimizer
 from halo_cm.training.start import load_start, make_teacher
@@ -69,7 +70,9 @@ class Trainer:
         on_cpu = not torch.cuda.is_available()
         handlers = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
         self.accelerator: Accelerator = Accelerator(
-            cpu=on_cpu, mixed_precision=config.training.precision, kwargs_handlers=handlers
+            cpu=on_cpu,
+            mixed_precision=mixed_precision(config.training.precision),
+            kwargs_handlers=handlers,
         )
         self.rank, self.n_ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
