@@ -71,6 +71,8 @@ class TrainingConfig(Section):
     """The phases in order; each starts from the averaged weights of the one before."""
     start: FilePath | None = None
     """Model file whose weights the first phase starts from, of the same network and data."""
+    start_data: Literal["same", "other"] = "same"
+    """Whether `start` was trained on this run's data; of other data, statistics may differ."""
     batch_size: Count = 32
     """Cutouts per step over all processes."""
     processes: Count | Literal["auto"] = "auto"

@@ -84,7 +84,11 @@ class Trainer:
         self.emulator = Emulator(config, normalization, "consistency").to(self.accelerator.device)
         self.network = self.emulator.denoiser.network
         if config.training.start is not None:
-            start = load_start(config.training.start, self.emulator)
+            start = load_start(
+                config.training.start,
+                self.emulator,
+                other_data=config.training.start_data == "other",
+            )
             sampler = start.sampler
             self.emulator.use_sampler(sampler.name, sampler.settings)
             self.emulator.denoiser.load_state_dict(start.denoiser.state_dict())

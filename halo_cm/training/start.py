@@ -46,7 +46,7 @@ def require_models(config: Config) -> None:
             )
 
 
-def load_start(path: Path, emulator: Emulator) -> Emulator:
+def load_start(path: Path, emulator: Emulator, *, other_data: bool = False) -> Emulator:
     """Model of a file whose weights a training can start from.
 
     Parameters
@@ -55,14 +55,18 @@ def load_start(path: Path, emulator: Emulator) -> Emulator:
         A model file (``.safetensors``).
     emulator
         Fresh, with the statistics of its training data.
+    other_data
+        Of another simulation, whose statistics may differ: the weights, which see normalised
+        fields, are tuned to those of ``emulator``.
 
     Raises
     ------
     CheckpointError
-        If the file is missing or damaged, or if channels, pixels, network, noise levels or the
-        statistics of the data differ; the message lists the differences.
+        If the file is missing or damaged, or if channels, pixels, network, noise levels or (unless
+        ``other_data``) the statistics of the data differ; the message lists the differences.
     """
-    return _load(path, emulator, ("network", "diffusion", "normalization"))
+    parts = ("network", "diffusion", "normalization")
+    return _load(path, emulator, parts, other_data=other_data)
 
 
 def make_teacher(objective: Objective, emulator: Emulator, origin: Path | None) -> Denoiser | None:
@@ -97,7 +101,14 @@ def make_teacher(objective: Objective, emulator: Emulator, origin: Path | None) 
     return denoiser.to(emulator.device).requires_grad_(False).eval()
 
 
-def _load(path: Path, emulator: Emulator, parts: Sequence[str], *, plain: bool = False) -> Emulator:
+def _load(
+    path: Path,
+    emulator: Emulator,
+    parts: Sequence[str],
+    *,
+    plain: bool = False,
+    other_data: bool = False,
+) -> Emulator:
     """Model of a file with the channels, the statistics and these parts of the config alike."""
     found = load_emulator(path)
     theirs, ours = (
@@ -114,12 +125,16 @@ def _load(path: Path, emulator: Emulator, parts: Sequence[str], *, plain: bool =
     statistics = dict(emulator.normalization.named_buffers())
     for name, theirs_now in found.normalization.named_buffers():
         before, now = theirs_now.double(), statistics[name].double().cpu()
-        if before.shape != now.shape or not torch.allclose(before, now, rtol=_SAME, atol=_SAME):
+        same = before.shape == now.shape and (
+            other_data or torch.allclose(before, now, rtol=_SAME, atol=_SAME)
+        )
+        if not same:
             changes.append(f"{name} of the training data: {before.tolist()} there, {now.tolist()}")
     if changes:
         listed = "\n  ".join(changes)
         raise CheckpointError(
             f"{path} cannot be used here, it differs from this run:\n  {listed}\n"
-            "use what it was trained with, or train another"
+            "use what it was trained with, or train another (weights of other data can be tuned to "
+            'these with training.start_data = "other", if nothing else differs)'
         )
     return found

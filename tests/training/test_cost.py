@@ -81,7 +81,7 @@ def test_weights_without_a_record_are_said_to_lack_it(data, tmp_path, caplog):
     phases = [{"objective": {"name": "ect"}, "steps": 2}]
     config = make_config(data, tmp_path, training={"phases": phases, "start": start})
     with caplog.at_level("WARNING", logger="halo_cm"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("halo_cm.training.loop.load_start", lambda path, emulator: emulator)
+        patch.setattr("halo_cm.training.loop.load_start", lambda path, emulator, **_: emulator)
         found = training_of(train(config).model)
     assert "training.start = " in caplog.text and "no record of its cost" in caplog.text
     assert found["steps"] == 2 and not found["cost_complete"]

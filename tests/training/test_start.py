@@ -107,6 +107,23 @@ def test_the_statistics_and_the_network_of_a_start_must_be_those_of_the_run(tmp_
         load_start(path, emulator_of(cutouts=make_cutouts(seed=5)))
 
 
+def test_weights_of_other_data_are_tuned_with_the_statistics_of_the_run(data, tmp_path):
+    path = saved(emulator_of(cutouts=make_cutouts(seed=5)), tmp_path / "model.safetensors")
+    start = {"start": path}
+    with pytest.raises(CheckpointError, match="target_mean of the training data"):
+        train(run_of(data, tmp_path / "a", ["denoising"], training=start))
+    config = run_of(data, tmp_path / "b", ["denoising"], training={**start, "start_data": "other"})
+    (phase,) = weights_at_the_start(config)
+    theirs = load_emulator(path)
+    assert_same(phase["network"], theirs.denoiser.network)
+    found = load_emulator(RunFolder(config).model).normalization
+    fresh = train(run_of(data, tmp_path / "c", ["denoising"])).model
+    assert torch.equal(found.target_mean, load_emulator(fresh).normalization.target_mean)
+    assert not torch.equal(found.target_mean, theirs.normalization.target_mean)
+    with pytest.raises(CheckpointError, match=r"network.channels.0: 8 there, 16 now"):
+        load_start(path, emulator_of(network=WIDER), other_data=True)
+
+
 def test_other_channels_and_pixels_are_listed_together(tmp_path):
     path = saved(emulator_of(), tmp_path / "model.safetensors")
     other = make_cutouts(side=32, names=("Omega_m", "sigma_8", "A_SN1"))
