@@ -115,11 +115,11 @@ def ways(
     def stepper(optimizer: str = "radam") -> Stepper:
         return Stepper(data, normalization, config, OBJECTIVES["denoising"], optimizer)
 
-    plain, channels_last, bf16, muon = stepper(), stepper(), stepper(), stepper("muon")
-    channels_last.denoiser.network.to(memory_format=torch.channels_last)
+    plain, channels_first, bf16, muon = stepper(), stepper(), stepper(), stepper("muon")
+    channels_first.denoiser.network.to(memory_format=torch.contiguous_format)
     found: dict[str, tuple[Callable[[], None], int]] = {
         "float32": (lambda: plain.run(batch_size), batch_size),
-        "channels_last": (lambda: channels_last.run(batch_size), batch_size),
+        "channels first": (lambda: channels_first.run(batch_size), batch_size),
         "bf16 autocast": (lambda: bf16.run(batch_size, bf16=True), batch_size),
         "bf16 autocast, Muon": (lambda: muon.run(batch_size, bf16=True), batch_size),
     }
