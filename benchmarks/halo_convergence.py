@@ -3,9 +3,10 @@
     python benchmarks/halo_convergence.py [--boxes 0 3] [--mesh 256] [--steps 50]
 
 Boxes of the preset `default` (192^3 cells, 25 steps) and again with ``--mesh`` and ``--steps``: the
-mean ratio of M80c, which the finder measures, of the heaviest haloes that both hold (within 0.7
-Mpc/h of each other), with the standard error of this mean, and how many haloes are heavier than
-some masses.
+mean ratio of M80c, which the finder measures, of the heaviest haloes of the first to the nearest of
+the second (within 0.7 Mpc/h), with the standard error of this mean, as if haloes were independent,
+and the numbers of haloes above some M200c. Haloes that scatter above others in the first run alone
+make the ratio too low.
 A minute a box.
 """
 

@@ -82,7 +82,6 @@ def main() -> None:
             rows = np.flatnonzero(part == p)
             weights = bootstrap_weights(halo[rows], N_RESAMPLES, options.seed)
             ratio = ratio_of_means(score[rows], exact[rows], weights)
-            ratio = ratio_of_means(score[rows], exact[rows], weights)
             errors = ratio.resamples.mean(-1).std(0, ddof=1)
             pairs = zip(ratio.value.mean(-1), errors, strict=True)
             text = " / ".join(f"{value:.2f} +- {error:.2f}" for value, error in pairs)

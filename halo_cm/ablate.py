@@ -207,7 +207,10 @@ def _chain(
     links: list[Link] = []
     for index, phase in enumerate(phases):
         last, name = index == len(phases) - 1, phase.objective["name"]
-        training = config.training.model_copy(update={"phases": (phase,), "start": start})
+        changes: dict[str, Any] = {"phases": (phase,), "start": start}
+        if index > 0:  # the link before is of the same data
+            changes["start_data"] = "same"
+        training = config.training.model_copy(update=changes)
         choose = config.sampling.choose_levels and last
         sampling = config.sampling.model_copy(update={"choose_levels": choose})
         run = config.model_copy(update={"training": training, "sampling": sampling})
@@ -224,6 +227,8 @@ def _digest(run: Config, start: str) -> str:
     """Identity of a run: its settings and that of the run it starts from, wherever they lie."""
     content = run.model_dump(mode="json", exclude={"name", "output", "benchmark"})
     content["training"]["start"] = start
+    if content["training"]["start_data"] == "same":  # versions before had no such key
+        del content["training"]["start_data"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

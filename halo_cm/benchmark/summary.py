@@ -52,8 +52,8 @@ class RowSummary:
     occupied_fraction
         Share of star pixels above ``Summary.settings["occupied_mass"]``.
     isolated_pixels
-        `halo_cm.statistics.isolated_pixels`: star pixels of a field above
-        ``Summary.settings["bright_mass"]`` with at most one occupied neighbour.
+        `halo_cm.statistics.isolated_pixels`: mean number of star pixels of a field, but for its
+        edge, above ``Summary.settings["bright_mass"]`` with at most one occupied neighbour.
     crps_log_mass
         Fair CRPS of log10(1 + m / m0) of pixels [dex], by channel; m0 is
         ``Summary.settings["pixel_mass"]``. The absolute error if ``scoring`` is

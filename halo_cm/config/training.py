@@ -70,9 +70,9 @@ class TrainingConfig(Section):
     phases: Annotated[tuple[PhaseConfig, ...], Field(strict=False, min_length=1)]
     """The phases in order; each starts from the averaged weights of the one before."""
     start: FilePath | None = None
-    """Model file whose weights the first phase starts from, of the same network and data."""
+    """Model file whose weights the first phase starts from, of the same network."""
     start_data: Literal["same", "other"] = "same"
-    """Whether `start` was trained on this run's data; of other data, statistics may differ."""
+    """Whether `start` was trained on this run's data; if not, its statistics may differ."""
     batch_size: Count = 32
     """Cutouts per step over all processes."""
     processes: Count | Literal["auto"] = "auto"
@@ -97,6 +97,8 @@ class TrainingConfig(Section):
                 f"phases.{len(self.phases) - 1}.reference = true, but the last phase makes the "
                 "model of the run: put references before it"
             )
+        if self.start_data == "other" and self.start is None:
+            raise ValueError('start_data = "other" says what `start` was trained on: give start')
         if self.processes == "auto":
             return self
         named = {"batch_size": self.batch_size}

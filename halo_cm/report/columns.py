@@ -111,11 +111,11 @@ def _accuracy(summary: Summary) -> list[Column]:
         ),
         Column(
             "isolated\nstar pixels",
-            f"Star pixels of a field above {summary.settings['bright_mass']:.0e} Msun/h with at "
-            f"most one occupied neighbour, in truth {truth['isolated_pixels']:.2g}: more are "
-            "speckles, which no other column shows.",
+            f"Mean number in a field of star pixels above {summary.settings['bright_mass']:.0e} "
+            f"Msun/h with at most one occupied neighbour, in truth {truth['isolated_pixels']:.2g}: "
+            "many more are speckles, which no other column shows. Pixels of the edge do not count.",
             lambda row: [
-                f"{row.isolated_pixels:.2g}" if name == "star" else "" for name in row.mass_bias
+                f"{row.isolated_pixels:.3g}" if name == "star" else "" for name in row.mass_bias
             ],
         ),
     ]

@@ -63,8 +63,9 @@ def isolated_pixels(
 ) -> IntArray:
     """Number of bright pixels that have at most one occupied pixel among their eight neighbours.
 
-    Galaxies hardly ever fill a single pixel; a network that guesses each pixel by itself makes
-    speckles. No power spectrum, mass or distribution of pixels tells the two from each other.
+    Galaxies of the embedded universe hardly ever fill a single pixel of 98 kpc/h (one of 195 kpc/h
+    sometimes); a network that guesses each pixel by itself makes speckles. Peaks count them too,
+    among galaxies.
 
     Parameters
     ----------

@@ -95,9 +95,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave."""
     content = optimizer.state_dict()
+    weights = [weights for group in optimizer.param_groups for weights in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
+        like = weights[int(index)]
+        if tensor.shape == like.shape:  # in the layout of its weights, for speed
+            tensor = torch.empty_like(like, dtype=tensor.dtype, device="cpu").copy_(tensor)
         state.setdefault(int(index), {})[key] = tensor
     content["state"] = state
     optimizer.load_state_dict(content)

@@ -63,15 +63,17 @@ class Trainer:
     """Weights, averages and data of a run, and the loop over its steps."""
 
     def __init__(self, config: Config) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, PartialState
         from accelerate.utils import DistributedDataParallelKwargs
 
         self.config, self.folder = config, RunFolder(config)
         on_cpu = not torch.cuda.is_available()
         handlers = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
+        PartialState(cpu=on_cpu)  # chooses the GPU of this rank
+        self.precision = mixed_precision(config.training.precision)
         self.accelerator: Accelerator = Accelerator(
             cpu=on_cpu,
-            mixed_precision=mixed_precision(config.training.precision),
+            mixed_precision=self.precision,
             kwargs_handlers=handlers,
         )
         self.rank, self.n_ranks = self.accelerator.process_index, self.accelerator.num_processes
@@ -123,7 +125,7 @@ class Trainer:
         for index in range(first, len(phases)):
             phase = self._start(index)
             if state:
-                state.restore(self._modules(phase), phase.optimizer, self.n_ranks)
+                state.restore(self._modules(phase), phase.optimizer, self.n_ranks, self.precision)
             self._run_phase(phase, start)
             state, start = None, 0
         self._finish()
@@ -312,6 +314,7 @@ class Trainer:
                 global_step=self.global_step,
                 best=self.best,
                 n_ranks=self.n_ranks,
+                precision=self.precision,
                 losses=tuple(losses),
                 cost=cost.as_dict(),
             )
@@ -336,7 +339,8 @@ class Trainer:
 
     def _cost(self) -> dict[str, Any]:
         """For the description of a model; every rank must ask."""
-        return {**self.meter.read().as_dict(), "processes": self.n_ranks}
+        how = {"processes": self.n_ranks, "precision": self.precision}
+        return {**self.meter.read().as_dict(), **how}
 
     def _finish(self) -> None:
         """Choose the noise levels of the run's model, and write down what all of it has cost."""

@@ -17,11 +17,16 @@ def mixed_precision(setting: Literal["no", "bf16", "auto"]) -> Literal["no", "bf
     """Mixed precision of `accelerate` for the setting ``training.precision``.
 
     A processor without instructions for bfloat16 emulates it, at almost twice the cost of single
-    precision (docs/training.md), so that ``"auto"`` means bfloat16 only where they exist.
+    precision (docs/training.md), so that ``"auto"`` means bfloat16 only where they exist. Of
+    several GPUs the current one is asked.
     """
     if setting != "auto":
         return setting
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _processor_has_bf16()
+    fast = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if torch.cuda.is_available()
+        else _processor_has_bf16()
+    )
     return "bf16" if fast else "no"
 
 

@@ -122,6 +122,8 @@ class RunFolder:
         content["data"]["fingerprint"] = self.data_fingerprint()
         training = content["training"]  # versions before had no key `start`
         _identify(training, "start")
+        if training["start_data"] == "same":  # nor this one
+            del training["start_data"]
         for phase in training["phases"]:
             _identify(phase["objective"], "teacher")
         return content

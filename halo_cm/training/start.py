@@ -66,7 +66,8 @@ def load_start(path: Path, emulator: Emulator, *, other_data: bool = False) -> E
         ``other_data``) the statistics of the data differ; the message lists the differences.
     """
     parts = ("network", "diffusion", "normalization")
-    return _load(path, emulator, parts, other_data=other_data)
+    advice = ', or tune its weights to the data of this run: training.start_data = "other"'
+    return _load(path, emulator, parts, other_data=other_data, advice=advice)
 
 
 def make_teacher(objective: Objective, emulator: Emulator, origin: Path | None) -> Denoiser | None:
@@ -95,7 +96,7 @@ def make_teacher(objective: Objective, emulator: Emulator, origin: Path | None) 
         denoiser = _load(path, emulator, ("diffusion", "normalization"), plain=True).denoiser
     else:
         if origin is not None:
-            _load(origin, emulator, (), plain=True)
+            _load(origin, emulator, (), plain=True, other_data=True)  # as `load_start` allowed
         own = emulator.denoiser
         denoiser = Denoiser(copy.deepcopy(own.network), own.sigma_data, 0.0, own.n_latent)
     return denoiser.to(emulator.device).requires_grad_(False).eval()
@@ -108,6 +109,7 @@ def _load(
     *,
     plain: bool = False,
     other_data: bool = False,
+    advice: str = "",
 ) -> Emulator:
     """Model of a file with the channels, the statistics and these parts of the config alike."""
     found = load_emulator(path)
@@ -118,23 +120,19 @@ def _load(
         }
         for e in (found, emulator)
     )
-    changes = differences(theirs, ours)
+    changes, apart = differences(theirs, ours), []
     if plain and found.sampler.name not in PLAIN_SAMPLERS:
         kind = found.sampler.name
         changes.append(f"a teacher must be a plain denoiser, there is a model sampled by {kind}")
     statistics = dict(emulator.normalization.named_buffers())
     for name, theirs_now in found.normalization.named_buffers():
         before, now = theirs_now.double(), statistics[name].double().cpu()
-        same = before.shape == now.shape and (
-            other_data or torch.allclose(before, now, rtol=_SAME, atol=_SAME)
-        )
-        if not same:
-            changes.append(f"{name} of the training data: {before.tolist()} there, {now.tolist()}")
-    if changes:
-        listed = "\n  ".join(changes)
+        if before.shape != now.shape or not torch.allclose(before, now, rtol=_SAME, atol=_SAME):
+            apart.append(f"{name} of the training data: {before.tolist()} there, {now.tolist()}")
+    if changes or (apart and not other_data):
+        listed = "\n  ".join(changes + apart)
         raise CheckpointError(
             f"{path} cannot be used here, it differs from this run:\n  {listed}\n"
-            "use what it was trained with, or train another (weights of other data can be tuned to "
-            'these with training.start_data = "other", if nothing else differs)'
+            f"use what it was trained with, or train another{'' if changes else advice}"
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from halo_cm.training.checkpoint import (
     write_tensors,
 )
 from halo_cm.training.validation import ValidationScore
+
+logger = logging.getLogger(__name__)
 
 _KIND = "training state"
 _OPTIMIZER = "optimizer"
@@ -39,6 +42,8 @@ class Position:
         Lowest score of the validation so far.
     n_ranks
         Processes, each with noise of its own.
+    precision
+        What `mixed_precision` gave; empty in states of versions before.
     losses
         Loss of each step since the last line of the log, averaged over processes.
     cost
@@ -52,6 +57,7 @@ class Position:
     n_ranks: int
     losses: tuple[float, ...]
     cost: Mapping[str, Any] = field(default_factory=dict)
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,11 @@ class TrainingState:
     tensors: Mapping[str, Tensor]
 
     def restore(
-        self, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, n_ranks: int
+        self,
+        modules: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        n_ranks: int,
+        precision: str,
     ) -> None:
         """Put everything back into the modules that `save` was given.
 
@@ -75,6 +85,13 @@ class TrainingState:
             raise CheckpointError(
                 f"this run was started with {self.position.n_ranks} process(es) and is continued "
                 f"with {n_ranks}: set training.processes = {self.position.n_ranks}"
+            )
+        if self.position.precision not in ("", precision):
+            logger.warning(
+                "this run was started with precision %r and goes on with %r (training.precision = "
+                '"auto" asks the processor): it will not end as an unbroken one',
+                self.position.precision,
+                precision,
             )
         for name, module in modules.items():
             module.load_state_dict(unflatten(self.tensors, name))
@@ -101,6 +118,7 @@ def load(path: Path) -> TrainingState | None:
         return None
     facts, tensors = read_tensors(path, _KIND)
     facts.setdefault("cost", {})  # versions before did not measure it
+    facts.setdefault("precision", "")
     names = Position.__dataclass_fields__
     missing = [name for name in names if name not in facts]
     best = facts.get("best")

@@ -25,8 +25,9 @@ from halo_cm.benchmark import (
 )
 from halo_cm.benchmark.fields import Axes
 from halo_cm.benchmark.measure import measure
+from halo_cm.benchmark.summary import SCHEMA_VERSION
 from halo_cm.errors import DataError
-from halo_cm.statistics import field_features, isolated_pixels, power_spectrum_2d
+from halo_cm.statistics import field_features, power_spectrum_2d
 
 SETTINGS = Settings(n_resamples=200, fields_at_once=10, timing_fields=4, timing_repeats=2)
 CHANNELS = ("dm", "gas", "star")
@@ -105,7 +106,25 @@ def test_figures_agree_with_a_direct_computation(cutouts, redraw, exact) -> None
     bias = samples.sum((0, 1, 3, 4)) / 3 / cutouts.target.sum((0, 2, 3)) - 1
     np.testing.assert_allclose(list(found.mass_bias.values()), bias, rtol=1e-3)
     assert found.occupied_fraction == pytest.approx((samples[:, :, 2] > 1e6).mean())
-    assert found.isolated_pixels == isolated_pixels(samples[:, :, 2]).mean()
+
+
+def test_speckles_are_counted(cutouts, redraw, exact) -> None:
+    """In an empty corner, since nearly all star pixels of these fields are occupied."""
+
+    def speckled(part, members, seed):
+        fields = exact(part, members, seed)
+        fields[:, :, 2, :6, :6] = 0
+        fields[:, 0, 2, 2, 2:4] = 5e9  # two in one of three members
+        return fields
+
+    target = cutouts.target.copy()
+    target[:, 2, :6, :6] = 0
+    target[::2, 2, 3, 3] = 5e9
+    truth = replace(cutouts, target=target)
+    row = Row("speckled", 1, 1, speckled)
+    found = evaluate([row], truth, redraw, members=3, settings=SETTINGS).summary
+    assert found.rows[0].isolated_pixels == pytest.approx(2 / 3)
+    assert found.truth["isolated_pixels"] == pytest.approx(1 / 2)
 
 
 def test_same_seed_same_figures(cutouts, redraw, exact) -> None:
@@ -249,7 +268,7 @@ def test_unreadable_summaries(tmp_path) -> None:
         ("{", "is not JSON"),
         ("[]", "expected a JSON object"),
         ('{"schema_version": 0}', "schema_version is 0"),
-        ('{"schema_version": 4}', "not a complete"),
+        (f'{{"schema_version": {SCHEMA_VERSION}}}', "not a complete"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):

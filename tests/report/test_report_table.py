@@ -32,6 +32,7 @@ def test_cells_show_the_figures_of_the_summary(summary) -> None:
     assert found["mass\nbias [%]"] == ["-2.0", "-4.0", "-6.0"]
     assert found["CRPS\npixels\n/ exact"] == ["1.02", "1.04", "1.06"]
     assert found["star\npixels"] == ["", "", "0.270"]
+    assert found["isolated\nstar pixels"] == ["", "", "0.04"]
 
 
 def test_models_come_first_and_the_truth_last(summary) -> None:

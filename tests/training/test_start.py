@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from builders import make_config, make_cutouts, merge
+from pydantic import ValidationError
 
 from halo_cm import pipeline
 from halo_cm.data.cutouts import write_cutouts
@@ -110,7 +111,7 @@ def test_the_statistics_and_the_network_of_a_start_must_be_those_of_the_run(tmp_
 def test_weights_of_other_data_are_tuned_with_the_statistics_of_the_run(data, tmp_path):
     path = saved(emulator_of(cutouts=make_cutouts(seed=5)), tmp_path / "model.safetensors")
     start = {"start": path}
-    with pytest.raises(CheckpointError, match="target_mean of the training data"):
+    with pytest.raises(CheckpointError, match=r'training.start_data = "other"'):
         train(run_of(data, tmp_path / "a", ["denoising"], training=start))
     config = run_of(data, tmp_path / "b", ["denoising"], training={**start, "start_data": "other"})
     (phase,) = weights_at_the_start(config)
@@ -120,8 +121,32 @@ def test_weights_of_other_data_are_tuned_with_the_statistics_of_the_run(data, tm
     fresh = train(run_of(data, tmp_path / "c", ["denoising"])).model
     assert torch.equal(found.target_mean, load_emulator(fresh).normalization.target_mean)
     assert not torch.equal(found.target_mean, theirs.normalization.target_mean)
-    with pytest.raises(CheckpointError, match=r"network.channels.0: 8 there, 16 now"):
+    with pytest.raises(CheckpointError, match=r"network.channels.0: 8 there, 16 now") as refused:
         load_start(path, emulator_of(network=WIDER), other_data=True)
+    assert "start_data" not in str(refused.value)
+
+
+def test_weights_of_other_data_can_teach_what_they_become(data, tmp_path):
+    path = saved(emulator_of(cutouts=make_cutouts(seed=5)), tmp_path / "model.safetensors")
+    start = {"start": path, "start_data": "other"}
+    (phase,) = weights_at_the_start(run_of(data, tmp_path / "a", ["cd"], training=start))
+    assert_same(phase["teacher"], wrapped(path))
+    teacher = run_of(data, tmp_path / "b", [{"name": "cd", "teacher": str(path)}])
+    with pytest.raises(CheckpointError, match="target_mean of the training data") as refused:
+        train(teacher)
+    assert "start_data" not in str(refused.value)
+
+
+def test_start_data_belongs_to_a_start(data, tmp_path):
+    with pytest.raises(ValidationError, match="give start"):
+        run_of(data, tmp_path, ["denoising"], training={"start_data": "other"})
+
+
+def test_a_run_from_before_there_was_start_data_is_the_same_run(data, denoiser, tmp_path):
+    config = run_of(data, tmp_path, ["denoising"], training={"start": denoiser}, steps=2)
+    train(config)
+    assert "start_data" not in facts(config)
+    assert train(config, resume=True).finished
 
 
 def test_other_channels_and_pixels_are_listed_together(tmp_path):
