@@ -25,6 +25,7 @@ from halo_cm.objectives.base import Objective, Step
 from halo_cm.objectives.features import (
     MASS_FLOOR,
     POWER_FLOOR,
+    PROMINENCE_FLOOR,
     SHARE_FLOOR,
     Feature,
     apertures,
@@ -35,6 +36,7 @@ from halo_cm.objectives.features import (
     pixels,
     pooled,
     powers,
+    prominences,
     shares,
     with_total,
 )
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from halo_cm.data.normalize import Batch
 
 
+#: Channel of the stars.
+STAR = slice(2, 3)
 #: Errors of logs that are much smaller than this are not sharpened further by relative scores.
 RELATIVE_FLOOR = 0.05
 
@@ -70,6 +74,9 @@ class ScoredObjective(Objective):
     )
     pooled_weight: float = Field(
         0.5, ge=0, description="logs of power, masses and occupied share, each summed over a batch"
+    )
+    prominence_weight: float = Field(
+        0.0, ge=0, description="log of how far star peaks stand above their neighbours: speckles"
     )
     patch_scales: tuple[tuple[int, int], ...] = Field(
         ((1, 4), (1, 8), (2, 8), (4, 8)),
@@ -136,6 +143,11 @@ class ScoredObjective(Objective):
                 self.relative,
             ),
             Term(self.aperture_weight, lambda m: apertures(with_total(m)), self.relative),
+            Term(
+                self.prominence_weight,
+                logs(lambda m: prominences(roots(m)[:, STAR]), PROMINENCE_FLOOR),
+                self.relative,
+            ),
             Term(self.pooled_weight, pooled(lambda m: power(with_total(m)), POWER_FLOOR)),
             Term(self.pooled_weight, pooled(lambda m: masses(with_total(m)), MASS_FLOOR)),
         ]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, reduce
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -15,9 +16,9 @@ from torch.nn import functional
 
 Feature = Callable[[Tensor], Tensor]
 
-#: What keeps logs finite: mass of an empty aperture [Msun/h], its share of occupied pixels, and
-#: power without structure.
-MASS_FLOOR, SHARE_FLOOR, POWER_FLOOR = 1e8, 0.01, 1e-3
+#: What keeps logs finite: mass of an empty aperture [Msun/h], its share of occupied pixels, power
+#: without structure, and mean prominence of a field without peaks.
+MASS_FLOOR, SHARE_FLOOR, POWER_FLOOR, PROMINENCE_FLOOR = 1e8, 0.01, 1e-3, 1e-4
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -100,6 +101,22 @@ def masses(mass: Tensor) -> Tensor:
 def shares(occupied: Tensor) -> Tensor:
     """Mean of an indicator of pixels over the same squares, (B, C, 4)."""
     return torch.stack([part.mean((-1, -2)) for part in _squares(occupied)], -1)
+
+
+def prominences(x: Tensor) -> Tensor:
+    """How far peaks stand above the highest of their eight neighbours, (B, C).
+
+    The mean over all pixels but those of the edge, where a pixel that is no peak counts 0. Pixels
+    that are bright alone, as speckles, stand far above; galaxies reach into their neighbours.
+    """
+    height, width = x.shape[-2:]
+    neighbours = [
+        x[..., 1 + i : height - 1 + i, 1 + j : width - 1 + j]
+        for i, j in product((-1, 0, 1), repeat=2)
+        if (i, j) != (0, 0)
+    ]
+    excess = x[..., 1:-1, 1:-1] - reduce(torch.maximum, neighbours)
+    return excess.relu().mean((-1, -2))
 
 
 def with_total(mass: Tensor) -> Tensor:
