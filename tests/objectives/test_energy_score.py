@@ -23,6 +23,7 @@ from halo_cm.objectives.features import (
     patches,
     pixels,
     pooled,
+    prominences,
 )
 from halo_cm.statistics.power import power_spectrum_2d
 
@@ -142,6 +143,28 @@ def test_apertures_are_centred():
     logs = apertures(corner)[0, 0, :, 0]
     assert logs[-1].exp().item() == pytest.approx(1e12, rel=1e-3)
     assert torch.all(logs[:-1] == logs[0])
+
+
+def test_prominences_by_hand():
+    x = torch.zeros(1, 3, 6, 6)
+    x[0, 0, 2, 3] = 5.0  # alone
+    x[0, 1, 2:4, 3] = torch.tensor([5.0, 4.0])  # of two cells, the higher one stands out by 1
+    x[0, 2, 0, 0] = 9.0  # on the edge, of which not all neighbours are known
+    x[0, 2, 1:5, 1:5] = 2.0  # a plateau
+    torch.testing.assert_close(prominences(x), torch.tensor([[5 / 16, 1 / 16, 0.0]]))
+
+
+def test_prominence_enters_the_score_of_the_stars_alone():
+    step = SimpleNamespace(normalization=SimpleNamespace(roots=lambda m: m))
+    scores = EnergyScore(prominence_weight=1.0), EnergyScore()
+    with_it, without = (score._physical_features(step) for score in scores)
+    assert len(with_it) == len(without) + 1
+    mass = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(6))
+    (extra,) = (term.feature for term in with_it if term.feature(mass).shape == (2, 1, 1))
+    gas, stars = mass.clone(), mass.clone()
+    gas[:, 1, 4, 4] = stars[:, 2, 4, 4] = 50.0
+    assert torch.equal(extra(gas), extra(mass))
+    assert (extra(stars) > extra(mass) + 1).all()
 
 
 @pytest.mark.parametrize("n", [1, 8])
