@@ -5,9 +5,10 @@
 
 PROTOTYPE is the folder of the working sketch of the universe (simdata.py, fulldraw.py, ...). Its
 halo finder, sharpening and baryons, none of which this package imports, are run on the particles
-of boxes of the preset default, with the concentration of the configuration: the mean over boxes is
-`halo_cm.universe.expectations.SUPPRESSION`. Beside it, what this concentration adds to S(k) with
-the prototype's own one, c = 5.6. Bands, strengths and the scaling to Omega_m = 0.3 are those of the
+of boxes of the preset default, with the concentration of the configuration: with c = 4.8, the
+preset's before version 3, the mean over boxes is `halo_cm.universe.expectations.SUPPRESSION`.
+Beside it, what this concentration adds to S(k) with the prototype's own one, c = 5.6. Bands,
+strengths and the scaling to Omega_m = 0.3 are those of the
 gates. One thread, about a minute a box. Gravity is not run again where FOLDER holds its
 ``pos_BOX.npy``.
 """

@@ -36,8 +36,9 @@ MASSES: Array = np.geomspace(1e10, 3e15, 500, dtype=np.float64)
 #: S(k) at theta_ej = 4, A_star = 0.06, s_scatter = 1 for each log10 Mc, in `SUPPRESSION_BANDS` and
 #: at the baryon fraction of Omega_m = 0.3, that an independent implementation (halo finder,
 #: sharpening and baryons of the prototype) gives with c = 4.8 for the particles of boxes 0 to 7 of
-#: the preset default: benchmarks/suppression_table.py, three draws a box. Good to about 0.01: boxes
-#: differ by 0.02 (standard deviation), draws of one box by 0.01-0.02.
+#: the preset default: benchmarks/suppression_table.py, three draws a box (c = 4.9, as in the
+#: presets, would lower it by up to 0.005). Good to about 0.01: boxes differ by 0.02 (standard
+#: deviation), draws of one box by 0.01-0.02.
 SUPPRESSION = {
     12.0: (1.004, 1.002, 0.991, 0.960, 0.927, 0.899, 0.886),
     12.6: (1.002, 0.991, 0.956, 0.897, 0.852, 0.818, 0.809),

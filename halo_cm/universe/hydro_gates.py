@@ -72,8 +72,9 @@ OCCUPIED_TOLERANCE, STAR_MASS_TOLERANCE = 0.06, 0.25
 _S_NOTE = (
     "Mean over boxes, brought to the baryon fraction at Omega_m = 0.3, with its standard error. "
     "Gates: an independent implementation of halo finder, sharpening and baryons in boxes of the "
-    "preset default with the same concentration (benchmarks/suppression_table.py), +- 0.02 and the "
-    "standard error. Open markers: the table that was noted down with the prototype, which its "
+    "preset default with c = 4.8 (benchmarks/suppression_table.py; the 4.9 of the presets lowers "
+    "it by up to 0.005), +- 0.02 and the standard error. Open markers: the table that was noted "
+    "down with the prototype, which its "
     "code does not give (docs/universe.md)."
 )
 
