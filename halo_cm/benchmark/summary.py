@@ -191,9 +191,8 @@ class Summary:
     truth
         ``"occupied_fraction"``, ``"isolated_pixels"``, ``"mean_mass"`` [Msun/h a field, by
         channel], and of the true fields ``"power"`` (mean P(k) [(Mpc/h)^2] by channel),
-        ``"suppression"``, ``"pdf"``,
-        ``"peaks"``, ``"profile"`` (mean surface density [(Msun/h) / (Mpc/h)^2] by channel) and
-        ``"deviation"`` (None with one draw of the truth).
+        ``"suppression"``, ``"pdf"``, ``"peaks"``, ``"profile"`` (mean surface density [(Msun/h) /
+        (Mpc/h)^2] by channel) and ``"deviation"`` (None with one draw of the truth).
     rows
         The models, in the order they were given.
     floors

@@ -145,7 +145,7 @@ class ScoredObjective(Objective):
             Term(self.aperture_weight, lambda m: apertures(with_total(m)), self.relative),
             Term(
                 self.prominence_weight,
-                logs(lambda m: prominences(roots(m)[:, STAR]), PROMINENCE_FLOOR),
+                logs(lambda m: prominences(roots(m[:, STAR])), PROMINENCE_FLOOR),
                 self.relative,
             ),
             Term(self.pooled_weight, pooled(lambda m: power(with_total(m)), POWER_FLOOR)),
