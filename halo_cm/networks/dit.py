@@ -58,7 +58,7 @@ class DiT(PatchNetwork):
         self.modulation = zero(nn.Linear(shape.embedding_dimension, 2 * width))
         nn.init.xavier_uniform_(self.stem.get_parameter("weight").flatten(1))
         nn.init.zeros_(self.stem.get_parameter("bias"))
-        self._add_head(width, shape.head_channels)
+        self._add_head(width, shape)
 
     def backbone(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Let all patches attend to each other."""

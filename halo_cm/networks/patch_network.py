@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from halo_cm.networks.blocks import convolution, patchify, unpatchify, zero, zero_inputs
+from halo_cm.networks.blocks import (
+    ResidualBlock,
+    convolution,
+    patchify,
+    unpatchify,
+    zero,
+    zero_inputs,
+)
 from halo_cm.networks.embeddings import LevelEmbedding
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ class PatchNetwork(nn.Module, ABC):
     The noisy fields, the condition maps and the distance from the centre are folded into patches;
     means of the noisy fields over large squares can enter the embedding beside the parameters;
     a backbone works on the patches; its output is unfolded and refined at full resolution beside
-    the input. Any size divisible by `stride` is accepted. The output starts at zero.
+    the input, by `head_blocks` residual blocks that know the noise level and the parameters. Any size divisible by `stride` is accepted. The output starts at zero.
 
     A subclass builds its backbone after this and calls `_add_head` at the end.
 
@@ -64,11 +71,15 @@ class PatchNetwork(nn.Module, ABC):
         self.embedding = LevelEmbedding(n_parameters, shape.embedding_dimension, n_means)
         self.stem = convolution(dims, self.n_input * self.patch_size**dims, width, kernel)
 
-    def _add_head(self, width: int, head_channels: int) -> None:
+    def _add_head(self, width: int, shape: BackboneConfig) -> None:
         """Add what follows the backbone, which puts out ``width`` channels."""
-        folded = self.patch_size**self.dims
+        folded, head_channels = self.patch_size**self.dims, shape.head_channels
         self.unfold = convolution(self.dims, width, head_channels * folded, self.kernel)
         self.head = convolution(self.dims, head_channels + self.n_input, head_channels)
+        self.refine = nn.ModuleList(
+            ResidualBlock(self.dims, head_channels, head_channels, shape.embedding_dimension)
+            for _ in range(shape.head_blocks)
+        )
         self.output = zero(convolution(self.dims, head_channels, self.n_fields))
         # without effect until an objective draws latent noise and trains what enters
         end, first = self.n_known + self.n_latent, head_channels + self.n_known
@@ -107,8 +118,10 @@ class PatchNetwork(nn.Module, ABC):
         embedding = self.embedding(c_noise, parameters, *means)
         h = self.backbone(self.stem(patchify(full, self.patch_size)), embedding)
         h = unpatchify(self.unfold(h), self.patch_size)
-        h = functional.silu(self.head(torch.cat([h, full], 1)))
-        return self.output(h)
+        h = self.head(torch.cat([h, full], 1))
+        for block in self.refine:
+            h = block(h, embedding)
+        return self.output(functional.silu(h))
 
 
 def inner_weights(network: nn.Module) -> list[nn.Parameter]:

@@ -67,7 +67,7 @@ class UNet(PatchNetwork):
                 self.up.append(block(width, width, level, "up"))
                 self._takes_skip.append(False)
         self.norm = group_norm(width)
-        self._add_head(width, shape.head_channels)
+        self._add_head(width, shape)
 
     def backbone(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Down to the coarsest level and up again, beside what was kept on the way."""

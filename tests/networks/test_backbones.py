@@ -26,6 +26,8 @@ SHARED = {"patch_size": 2, "embedding_dimension": 16, "head_channels": 4}
 SHAPES = {
     "unet": UNetConfig(**SHARED, channels=(8, 16), attention_levels=(1,)),
     "dit": DiTConfig(**SHARED, width=16, depth=2, n_heads=2),
+    "unet, refined": UNetConfig(**SHARED, channels=(8, 16), head_blocks=2),
+    "dit, refined": DiTConfig(**SHARED, width=16, depth=2, n_heads=2, head_blocks=1),
 }
 N_LATENT = 2
 backbones = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -86,6 +88,24 @@ def test_gradients_reach_every_parameter(shape):
         optimizer.step()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
+
+
+def test_blocks_of_the_head_change_nothing_at_first_and_know_noise_and_parameters():
+    plain, shape = build(SHAPES["unet"]), SHAPES["unet"].model_copy(update={"head_blocks": 1})
+    network, batch = randomise(build(shape)), inputs()
+    for name, parameter in plain.named_parameters():
+        parameter.data = network.get_parameter(name).data
+    (block,) = network.refine
+    assert not torch.allclose(network(*batch), plain(*batch))
+    torch.nn.init.zeros_(block.conv_out.weight), torch.nn.init.zeros_(block.conv_out.bias)
+    torch.testing.assert_close(network(*batch), plain(*batch))  # as in fresh networks
+    randomise(block)
+    seen = []
+    block.modulation.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    network(*batch), network(batch[0], batch[1] + 1, *batch[2:])
+    network(*batch[:3], batch[3] + 1)
+    assert seen[0].shape == (2, SHAPES["unet"].embedding_dimension)
+    assert not torch.allclose(seen[0], seen[1]) and not torch.allclose(seen[0], seen[2])
 
 
 @backbones
