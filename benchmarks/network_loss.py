@@ -1,7 +1,7 @@
 """Validation loss of the denoiser by shape of the network, at equal training images.
 
     python benchmarks/network_loss.py data/quickstart.h5 [--steps 400] [--batch-size 32] [--seed 0]
-        [--rate 1e-3] [--optimizer muon] [--only 64-128 --only DiT]
+        [--rate 1e-3] [--optimizer muon] [--bf16] [--only 64-128 --only DiT]
 
 Every shape (or those with one of the words after --only in their name) sees the same batches, noise
 levels and noise; the loss is that of the averaged weights on the same noisy validation cutouts. One
@@ -14,6 +14,7 @@ import argparse
 import copy
 import os
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -38,7 +39,7 @@ from halo_cm.training.muon import Muon
 DECAY = 0.4
 
 
-def loss_of(network: nn.Module, batch: object, seed: int) -> torch.Tensor:
+def loss_of(network: nn.Module, batch: object, seed: int, *, bf16: bool) -> torch.Tensor:
     """Loss of one batch with the noise of ``seed``."""
     step = SimpleNamespace(
         denoiser=Denoiser(network, 1.0, 0.0),
@@ -47,7 +48,8 @@ def loss_of(network: nn.Module, batch: object, seed: int) -> torch.Tensor:
         generator=torch.Generator().manual_seed(seed),
     )
     step.noise_like = lambda x: torch.randn(x.shape, generator=step.generator)
-    return Denoising().loss(step, batch)  # type: ignore[arg-type]
+    with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
+        return Denoising().loss(step, batch)  # type: ignore[arg-type]
 
 
 def make_optimizer(network: nn.Module, options: argparse.Namespace) -> torch.optim.Optimizer:
@@ -67,7 +69,8 @@ def train(network: nn.Module, data: TrainingData, options: argparse.Namespace) -
         for group in optimizer.param_groups:
             group["lr"] = options.rate * min(1.0, (step + 1) / 50) * min(1.0, left / DECAY)
         rows = batch_rows(options.seed, len(data), step, options.batch_size)
-        loss = loss_of(network, data.batch(*rows), derive_seed(options.seed, "step", step))
+        seed = derive_seed(options.seed, "step", step)
+        loss = loss_of(network, data.batch(*rows), seed, bf16=options.bf16)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -82,8 +85,8 @@ def validate(network: nn.Module, data: TrainingData, options: argparse.Namespace
     losses = []
     for step in range(len(data) // options.batch_size):
         rows = batch_rows(options.seed, len(data), step, options.batch_size)
-        batch = data.batch(*rows)
-        losses.append(loss_of(network, batch, derive_seed(options.seed, "validation", step)))
+        seed = derive_seed(options.seed, "validation", step)
+        losses.append(loss_of(network, data.batch(*rows), seed, bf16=options.bf16))
     return float(torch.stack(losses).mean())
 
 
@@ -120,6 +123,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
+    parser.add_argument("--bf16", action="store_true", help="mixed precision")
     parser.add_argument("--only", action="append", help="part of a name; more than once for more")
     options = parser.parse_args()
     networks: dict[str, nn.Module] = {}
