@@ -30,7 +30,8 @@ class PatchNetwork(nn.Module, ABC):
     The noisy fields, the condition maps and the distance from the centre are folded into patches;
     means of the noisy fields over large squares can enter the embedding beside the parameters;
     a backbone works on the patches; its output is unfolded and refined at full resolution beside
-    the input, by `head_blocks` residual blocks that know the noise level and the parameters. Any size divisible by `stride` is accepted. The output starts at zero.
+    the input, by `head_blocks` residual blocks that know the noise level and the parameters. Any
+    size divisible by `stride` is accepted. The output starts at zero.
 
     A subclass builds its backbone after this and calls `_add_head` at the end.
 

@@ -23,6 +23,7 @@ from halo_cm.progress import Task, progress
 from halo_cm.seeding import derive_seed
 from halo_cm.training import state as training_state
 from halo_cm.training.checkpoint import MODEL_KIND, read_facts
+from halo_cm.training.compiling import compile_network
 from halo_cm.training.cost import Cost, Meter
 from halo_cm.training.ema import ema_decay, lerp_weights
 from halo_cm.training.levels import CHOSEN_STEPS, Candidate, LevelChoice, LevelSearch, describe
@@ -150,6 +151,8 @@ class Trainer:
         base = copy.deepcopy(self.network) if config.reference else None
         optimizer = make_optimizer(config, self.emulator.denoiser)
         student, optimizer = self.accelerator.prepare(self.network, optimizer)
+        if self.config.training.compile:
+            compile_network(self.network, on_cpu=self.accelerator.device.type == "cpu")
         schedule = self.emulator.denoiser.schedule
         # the gradients of several processes can only be averaged where there are some
         if schedule is not None and any(p.requires_grad for p in schedule.parameters()):
