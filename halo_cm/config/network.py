@@ -23,7 +23,8 @@ class BackboneConfig(Section):
     head_channels: Count = 16
     """Width of the head at full resolution."""
     head_blocks: Natural = 0
-    """Residual blocks of this width at full resolution, under the embedding, before the output."""
+    """Residual blocks of this width at full resolution, under the embedding, before the output;
+    without dropout."""
     noise_blocks: Natural = 0
     """Squares along each side whose mean noisy fields enter the embedding, so that noise can move a
     field as a whole; 0 leaves them out."""

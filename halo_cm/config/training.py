@@ -80,8 +80,8 @@ class TrainingConfig(Section):
     precision: Literal["no", "bf16", "auto"] = "no"
     """Mixed precision of `accelerate`; auto: bf16 where the processor or GPU computes in it."""
     compile: bool = False
-    """Compile the network (torch.compile): a minute or two at the start of each phase, and on a CPU
-    a C++ compiler, for faster steps."""
+    """Compile the network (torch.compile): minutes at the start of each phase, and on a CPU a C++
+    compiler, for faster steps."""
     warmup_steps: Natural = 50
     """Steps over which the learning rate rises at the start of each phase."""
     gradient_clip: Positive = 1.0

@@ -1,4 +1,4 @@
-"""What the backbones share: patches go in, maps come out of a light head at full resolution."""
+"""What the backbones share: patches go in, maps come out of a head at full resolution."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from halo_cm.errors import TrainingError
@@ -29,7 +30,8 @@ def compile_network(network: nn.Module, *, on_cpu: bool) -> None:
     TrainingError
         If there is no such compiler.
     """
-    compiler = os.environ.get("CXX", "g++")
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    compiler = os.environ.get("CXX", usual)
     if on_cpu and shutil.which(compiler) is None:
         raise TrainingError(
             f"training.compile = true needs a C++ compiler on a CPU, but {compiler!r} was not "
