@@ -28,13 +28,15 @@ SHAPES = {
     "patch 4, 64-128-192": UNetConfig(patch_size=4, channels=(64, 128, 192)),
     "patch 2, 48-96-128": UNetConfig(patch_size=2, channels=(48, 96, 128)),
     "patch 1, 48-96-128 (plain)": UNetConfig(patch_size=1, channels=(48, 96, 128)),
-    "64-128-192, head of 24": UNetConfig(channels=(64, 128, 192), head_channels=24),
-    "64-128-192, head of 24, 1 block": UNetConfig(
+    "head of 24, 3 levels": UNetConfig(channels=(64, 128, 192), head_channels=24),
+    "head of 24, 1 block, 3 levels": UNetConfig(
         channels=(64, 128, 192), head_channels=24, head_blocks=1
     ),
-    "64-128, head of 48, 2 blocks": UNetConfig(channels=(64, 128), head_channels=48, head_blocks=2),
-    "64-128-192, head of 48, 2 blocks": UNetConfig(
+    "head of 48, 2 blocks, 3 levels": UNetConfig(
         channels=(64, 128, 192), head_channels=48, head_blocks=2
+    ),
+    "head of 48, 2 blocks, 2 levels": UNetConfig(
+        channels=(64, 128), head_channels=48, head_blocks=2
     ),
     "DiT, patch 4, 6 blocks of 128": DiTConfig(patch_size=4, width=128, depth=6, n_heads=4),
 }
