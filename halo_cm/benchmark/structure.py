@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from halo_cm.benchmark.contrasts import pdf_distance
 from halo_cm.benchmark.fields import TRIANGLES
 from halo_cm.benchmark.measure import SampleStatistics
 from halo_cm.benchmark.truth import Truth, deviation
 from halo_cm.containers import FloatArray
-from halo_cm.statistics import PDF_EDGES, frechet_distance, ratio_of_means
+from halo_cm.statistics import frechet_distance, ratio_of_means
 
 
 def structure(statistics: SampleStatistics, truth: Truth, n_each: int) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def structure(statistics: SampleStatistics, truth: Truth, n_each: int) -> dict[s
     channels, weights, true = truth.channels, truth.weights, truth.statistics
 
     def curves(values: FloatArray) -> dict[str, Any]:
-        return dict(zip(channels, _plain(values), strict=True))
+        return dict(zip(channels, plain(values), strict=True))
 
     def ratio(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         found = ratio_of_means(
@@ -35,7 +36,6 @@ def structure(statistics: SampleStatistics, truth: Truth, n_each: int) -> dict[s
     bispectra = {triangles: ratio(triangles) for triangles in TRIANGLES}
     profile, profile_error = ratio("profile")
     pdf = statistics.pdf.mean(0)
-    distance = np.abs(pdf - true.pdf.mean(0)) @ np.diff(PDF_EDGES) / 2
     return {
         "suppression": suppressed.value.tolist(),
         "suppression_uncertainty": suppressed.error.tolist(),
@@ -44,7 +44,7 @@ def structure(statistics: SampleStatistics, truth: Truth, n_each: int) -> dict[s
         "scattering_ratio": scattering,
         "scattering_ratio_uncertainty": scattering_error,
         "pdf": curves(pdf),
-        "pdf_distance": curves(distance),
+        "pdf_distance": curves(pdf_distance(statistics, truth).value),
         "peaks": curves(statistics.peaks.mean(0)),
         "profile_ratio": profile,
         "profile_ratio_uncertainty": profile_error,
@@ -65,7 +65,7 @@ def _rows(features: FloatArray) -> FloatArray:
     return features.reshape(-1, features.shape[-1])
 
 
-def _plain(values: FloatArray) -> list[Any]:
+def plain(values: FloatArray) -> list[Any]:
     """Numbers for JSON, which has no NaN: None in its place."""
     plain = values.astype(object)
     plain[np.isnan(values)] = None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from halo_cm.benchmark.calibrate import BAND, N_LEVELS
+from halo_cm.benchmark.contrasts import Merits, contrasts_with_first, merits, over_oracle
 from halo_cm.benchmark.cost import Cost, PeakMemory
 from halo_cm.benchmark.exact_draws import ExactDraws
 from halo_cm.benchmark.fields import (
@@ -137,17 +138,20 @@ def evaluate(
     _say_what_is_not_measured()
     runner = _Runner(cutouts, members, seed, settings, draws)
     truth, gallery = runner.truth, _Gallery(cutouts, settings)
-    n_each = _told_apart(rows, runner)
+    n_each, n_compared = _told_apart(rows, runner), _fewest_members(rows, runner)
     oracle: SampleStatistics | None = None
-    results: list[tuple[Row, RowSummary]] = []
+    results: list[tuple[Row, RowSummary, Merits]] = []
     with progress("benchmark", len(rows) * len(runner.parts)) as task:
         for row in rows:
-            statistics = runner.run(row, gallery, task)
+            statistics, few = runner.run(row, n_compared, gallery, task)
             if row.name == TRUTH_VS_TRUTH:
                 oracle = statistics
+                _say_if_unscaled(oracle, truth)
             cost = runner.cost(row)
-            results.append((row, summarise(row, statistics, truth, oracle, cost, n_each, seed)))
-    settings_used = {**_describe(runner), "samples_told_apart": n_each}
+            found = summarise(row, statistics, truth, oracle, cost, n_each, seed)
+            results.append((row, found, merits(row, statistics, few, truth, oracle)))
+    samples = {"samples_told_apart": n_each, "samples_compared": n_compared}
+    settings_used = {**_describe(runner), **samples}
     summary = _assemble(runner, results, settings_used, provenance or {})
     return Benchmark(summary, gallery.finished())
 
@@ -170,22 +174,39 @@ def _say_what_is_not_measured() -> None:
         )
 
 
+def _say_if_unscaled(oracle: SampleStatistics, truth: Truth) -> None:
+    if over_oracle(oracle, oracle, truth.weights) is None:
+        logger.warning(
+            "crps_over_oracle is undefined, null in the report: some statistic is the same in "
+            "all draws of the truth for every halo; are they independent draws?"
+        )
+
+
 def _told_apart(rows: Sequence[Row], runner: _Runner) -> int:
     """Samples of a cutout that are told from the truth, the same for all ensembles.
 
     With fewer the Fréchet distance rises and the AUC falls, whatever the model.
     """
+    return min(FEW_TRUTHS, runner.truth.n_draws, _fewest_members(rows, runner))
+
+
+def _fewest_members(rows: Sequence[Row], runner: _Runner) -> int:
+    """Samples of a cutout on which rows are compared: what all ensembles have, 1 without any."""
     ensembles = [row.n_members(runner.members) for row in rows if row.scoring == "ensemble"]
-    return min(FEW_TRUTHS, runner.truth.n_draws, *ensembles)
+    return min(ensembles, default=1)
 
 
 def _assemble(
     runner: _Runner,
-    results: Sequence[tuple[Row, RowSummary]],
+    results: Sequence[tuple[Row, RowSummary, Merits]],
     settings: dict[str, Any],
     provenance: Mapping[str, Any],
 ) -> Summary:
     truth = runner.truth
+    models = [found for row, found, _ in results if row.kind == "model"]
+    # models in the order given, the first of which is compared with the others; the truth last
+    by_kind = sorted(results, key=lambda r: (r[0].kind != "model", r[0].name == TRUTH_VS_TRUTH))
+    compared = {found.label: merit for _, found, merit in by_kind} if models else {}
     return Summary(
         schema_version=SCHEMA_VERSION,
         seed=runner.seed,
@@ -196,8 +217,9 @@ def _assemble(
         field_of_view=runner.cutouts.geometry.field_of_view,
         axes={**truth.axes.as_dict(), "credibility": np.linspace(0, 1, N_LEVELS).tolist()},
         truth=truth.as_dict(),
-        rows=tuple(result for row, result in results if row.kind == "model"),
-        floors={row.name: result for row, result in results if row.kind == "floor"},
+        rows=tuple(models),
+        floors={row.name: found for row, found, _ in results if row.kind == "floor"},
+        contrasts=contrasts_with_first(truth.channels, compared),
         settings=settings,
         provenance=dict(provenance),
     )
@@ -243,20 +265,26 @@ class _Runner:
         step = settings.fields_at_once
         self.parts = [slice(i, min(i + step, len(cutouts))) for i in range(0, len(cutouts), step)]
 
-    def run(self, row: Row, gallery: _Gallery, task: Task) -> SampleStatistics:
-        """Statistics of all haloes."""
+    def run(
+        self, row: Row, n_few: int, gallery: _Gallery, task: Task
+    ) -> tuple[SampleStatistics, SampleStatistics]:
+        """Statistics of all haloes, of all samples and of the first few."""
         task.describe(row.label)
         self.memory = PeakMemory()
-        measured = []
+        measured, measured_few = [], []
         for number, part in enumerate(self.parts):
             samples = self._generate(row, part, number)
             gallery.keep(row, part, samples)
             truth = (self.truth.fields[part], self.truth.statistics.numbers[part])
             measured.append(measure(samples, *truth, self.truth.axes, row.scoring))
+            if samples.shape[1] > n_few:
+                few = measure(samples[:, :n_few], *truth, self.truth.axes, row.scoring)
+                measured_few.append(few)
             task.advance()
         statistics = SampleStatistics.concatenate(measured)
         self._report_empty(row, statistics)
-        return statistics
+        few = SampleStatistics.concatenate(measured_few) if measured_few else statistics
+        return statistics, few
 
     def cost(self, row: Row) -> Cost:
         """Median time to generate one field of a fixed batch, after a warm-up; and memory."""

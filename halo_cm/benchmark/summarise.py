@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+from typing import Any
 
 import numpy as np
 
 from halo_cm.benchmark.calibrate import calibration
+from halo_cm.benchmark.contrasts import correlation, over_oracle
 from halo_cm.benchmark.cost import Cost
 from halo_cm.benchmark.measure import SampleStatistics
 from halo_cm.benchmark.rows import Row
-from halo_cm.benchmark.structure import structure
+from halo_cm.benchmark.structure import plain, structure
 from halo_cm.benchmark.summary import ByChannel, Curves, RowSummary
 from halo_cm.benchmark.truth import Truth
 from halo_cm.containers import FloatArray, IntArray
@@ -18,13 +19,10 @@ from halo_cm.statistics import (
     FEATURES,
     TwoSampleTest,
     classifier_two_sample_test,
-    cross_correlation,
     power_ratio,
     power_ratio_error,
     ratio_of_means,
 )
-
-logger = logging.getLogger(__name__)
 
 #: Ranges of the power ratio error, as fractions of the Nyquist wavenumber.
 _RANGES = {"one_half_nyquist": 0.5, "nyquist": 1.0}
@@ -68,6 +66,7 @@ def summarise(
     }
     mass = ratio_of_means(statistics.mass, truth.statistics.mass, truth.weights)
     features = statistics.crps_features.mean(0)
+    scores = {} if oracle is None else over_oracle(statistics, oracle, truth.weights) or {}
     test = _two_sample_test(statistics, truth, n_each, seed)
     return RowSummary(
         name=row.name,
@@ -82,7 +81,7 @@ def summarise(
         power_ratio_uncertainty=_curves(channels, ratio.error),
         power_ratio_error=_ranges(channels, {n: e.value for n, e in errors.items()}),
         power_ratio_error_uncertainty=_ranges(channels, {n: e.error for n, e in errors.items()}),
-        cross_correlation=_curves(channels, _correlation(statistics, truth)),
+        cross_correlation=_curves(channels, correlation(statistics, truth).value),
         mass_bias=_by_channel(channels, mass.value - 1),
         mass_bias_uncertainty=_by_channel(channels, mass.error),
         occupied_fraction=float(statistics.occupied.mean()),
@@ -92,7 +91,8 @@ def summarise(
             name: dict(zip(FEATURES, values.tolist(), strict=True))
             for name, values in zip(channels, features, strict=True)
         },
-        crps_over_oracle=None if oracle is None else _over_oracle(channels, statistics, oracle),
+        crps_over_oracle=_by_score(channels, {n: s.value for n, s in scores.items()}),
+        crps_over_oracle_uncertainty=_by_score(channels, {n: s.error for n, s in scores.items()}),
         two_sample_auc=None if test is None else test.auc,
         two_sample_auc_uncertainty=None if test is None else test.error,
         empty_maps={
@@ -130,34 +130,9 @@ def _two_sample_test(
     )
 
 
-def _correlation(statistics: SampleStatistics, truth: Truth) -> FloatArray:
-    """r(k) of mean powers; samples without any power are unrelated to the truth: 0."""
-    power = statistics.power.mean(0)
-    some_power = np.where(power > 0, power, 1.0)
-    cross = statistics.cross_power.mean(0)
-    return cross_correlation(cross, some_power, truth.statistics.power.mean(0))
-
-
-def _over_oracle(
-    channels: tuple[str, ...], statistics: SampleStatistics, oracle: SampleStatistics
-) -> dict[str, ByChannel] | None:
-    ratios = []
-    for score, best in (
-        (statistics.crps_log_mass, oracle.crps_log_mass),
-        (statistics.crps_features, oracle.crps_features),
-    ):
-        if not (best.mean(0) > 0).all():
-            logger.warning(
-                "crps_over_oracle is undefined, null in the report: some statistic is the same in "
-                "all draws of the truth for every halo; are they independent draws?"
-            )
-            return None
-        ratios.append(score.mean(0) / best.mean(0))
-    pixels, features = ratios
-    return {
-        "log_mass": _by_channel(channels, pixels),
-        "features": _by_channel(channels, features.mean(-1)),
-    }
+def _by_score(channels: tuple[str, ...], values: dict[str, FloatArray]) -> dict[str, Any] | None:
+    """{score: (C,)} -> {score: {channel: value}}; None without scores."""
+    return {n: dict(zip(channels, plain(v), strict=True)) for n, v in values.items()} or None
 
 
 def _by_channel(channels: tuple[str, ...], values: FloatArray) -> ByChannel:

@@ -17,13 +17,15 @@ from halo_cm.benchmark.rows import row_label
 from halo_cm.errors import DataError
 
 #: Raised by one whenever a key comes, goes, or changes its meaning.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 ByChannel = dict[str, float]
 Curves = dict[str, list[float]]
 Counts = dict[str, list[int]]
 #: Curves with None where a ratio is undefined.
 Gappy = dict[str, list[float | None]]
+#: By figure of merit, ``{"difference": ..., "error": ...}``, each with one number a channel.
+Contrast = dict[str, dict[str, dict[str, float | None]]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class RowSummary:
     crps_over_oracle
         The two scores over those of exact draws, ``{"log_mass": ByChannel, "features":
         ByChannel}`` (features: mean of the ratios); None if no second draw of the truth is known,
-        or one of its scores is zero.
+        or one of its scores is zero; the uncertainty is None where it is zero in a resample.
     empty_maps
         Number of samples without any mass, by channel: their power counts as zero.
     two_sample_auc
@@ -138,6 +140,7 @@ class RowSummary:
     crps_log_mass: ByChannel
     crps_features: dict[str, ByChannel]
     crps_over_oracle: dict[str, ByChannel] | None
+    crps_over_oracle_uncertainty: dict[str, dict[str, float | None]] | None
     empty_maps: dict[str, int]
     two_sample_auc: float | None
     two_sample_auc_uncertainty: float | None
@@ -199,6 +202,11 @@ class Summary:
         By name, what a good model must beat, and ``"truth_vs_truth"``, an independent draw of the
         truth at the same haloes. No model has a lower expected CRPS; its P(k), of one draw a halo,
         is noisier than that of a model with several samples.
+    contrasts
+        The first model minus every other row, by label and figure
+        (`halo_cm.benchmark.contrasts.contrast`): ``{"difference": ..., "error": ...}`` by channel,
+        both resampled with the same haloes; below zero the first is better. But for scores, of
+        ``settings["samples_compared"]`` samples of each cutout. None where it does not exist.
     settings, provenance
         Settings of the statistics; command, versions, hardware and data.
     """
@@ -214,6 +222,7 @@ class Summary:
     truth: dict[str, Any]
     rows: tuple[RowSummary, ...]
     floors: dict[str, RowSummary]
+    contrasts: dict[str, Contrast]
     settings: dict[str, Any]
     provenance: dict[str, Any]
 

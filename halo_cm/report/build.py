@@ -9,6 +9,7 @@ from pathlib import Path
 from halo_cm.atomic import explain_os_errors, write_json, write_text
 from halo_cm.benchmark import Benchmark
 from halo_cm.errors import DataError
+from halo_cm.report.contrasts import markdown_comparison
 from halo_cm.report.illustrations import illustrations
 from halo_cm.report.page import report_page
 from halo_cm.report.style import save_figure
@@ -76,7 +77,8 @@ def write_report(
         else:
             images[picture.name] = save_figure(picture.figure, path)
     written = [*images.values(), folder / "benchmark.md", folder / "report.html", marker]
-    write_text(written[-3], markdown_table(summary))
+    tables = [table for table in (markdown_table(summary), markdown_comparison(summary)) if table]
+    write_text(written[-3], "\n".join(tables))
     write_text(written[-2], report_page(summary, pictures, images))
     write_json(marker, summary.as_dict())
     logger.info("report: %s", folder)

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from halo_cm.benchmark import Summary
+from halo_cm.report.contrasts import comparison
 from halo_cm.report.illustrations import Illustration, omitted_rows
 from halo_cm.report.table import scope, table_cells
 
@@ -43,6 +44,7 @@ def report_page(
         summary=summary,
         scope=scope(summary),
         table=table_cells(summary),
+        comparison=comparison(summary),
         illustrations=illustrations,
         images={name: _embedded(path) for name, path in images.items()},
         omitted=omitted_rows(summary),

@@ -79,7 +79,7 @@ def markdown_table(summary: Summary) -> str:
     cells = table_cells(summary)
     titles = ["fields", *(column.title for column in cells.columns)]
     texts = [
-        [_plain(label), *(cell if isinstance(cell, str) else _join(cell) for cell in row)]
+        [plain_markdown(label), *(cell if isinstance(cell, str) else _join(cell) for cell in row)]
         for label, row in cells.rows
     ]
     rule = ["---", *["---:"] * len(cells.columns)]
@@ -99,7 +99,7 @@ def scope(summary: Summary) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def plain_markdown(text: str) -> str:
     """Text that Markdown takes for text."""
     return text.replace("|", r"\|").replace("<", "&lt;")
 

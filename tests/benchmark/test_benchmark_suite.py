@@ -169,7 +169,7 @@ def test_summary_survives_json(result, tmp_path) -> None:
     keys = {"name", "n_sampling_steps", "nfe", "seconds_per_halo", "power_ratio_error"}
     assert keys <= content["rows"][0].keys()
     assert content["rows"][0]["power_ratio_error"]["gas"].keys() == {"one_half_nyquist", "nyquist"}
-    assert content["schema_version"] == 5
+    assert content["schema_version"] == 6
     assert content["provenance"]["command"] == "halo-cm benchmark"
     assert content["provenance"]["hardware"]["cores"] >= 1
     assert content["provenance"]["versions"]["numpy"] == np.__version__

@@ -7,6 +7,7 @@ import numpy as np
 from halo_cm.benchmark import TRUTH_VS_TRUTH, Gallery, RowSummary, Summary
 from halo_cm.benchmark.summary import SCHEMA_VERSION
 from halo_cm.containers import Cutouts, Geometry
+from halo_cm.report.contrasts import FIGURES
 
 CHANNELS = ("dm", "gas", "star")
 CONFIGURATIONS = ("equilateral", "squeezed")
@@ -24,6 +25,7 @@ def make_row(name: str, steps: int | None, offset: float, *, oracle: bool = True
     errors = {name: [0.02] * len(K) for name in CHANNELS}
     ranges = {n: {"one_half_nyquist": v, "nyquist": 2 * v} for n, v in by_channel.items()}
     scores = {name: 1 + value for name, value in by_channel.items()}
+    errors_of = dict.fromkeys(CHANNELS, 0.05)
     ensemble = steps is not None or name == TRUTH_VS_TRUTH
     triangles = {c: {n: curves[n][: len(TRIANGLES)] for n in CHANNELS} for c in CONFIGURATIONS}
     scatter = {c: {n: [0.05] * len(TRIANGLES) for n in CHANNELS} for c in CONFIGURATIONS}
@@ -49,6 +51,9 @@ def make_row(name: str, steps: int | None, offset: float, *, oracle: bool = True
         crps_log_mass=scores,
         crps_features={name: {"mass": value, "power": 3 * value} for name, value in scores.items()},
         crps_over_oracle={"log_mass": scores, "features": scores} if oracle else None,
+        crps_over_oracle_uncertainty={"log_mass": errors_of, "features": errors_of}
+        if oracle
+        else None,
         empty_maps=dict.fromkeys(CHANNELS, 0),
         two_sample_auc=0.512 + offset,
         two_sample_auc_uncertainty=0.01,
@@ -76,6 +81,22 @@ def make_row(name: str, steps: int | None, offset: float, *, oracle: bool = True
         training_core_seconds=None if steps is None else 3690.0,
         peak_memory_gib=None if steps is None else 1.234,
     )
+
+
+def make_contrasts(labels: list[str]) -> dict:
+    """Differences of -0.05, 0 and 0.03 with an error of 0.02; some exist in part."""
+
+    def figure(differences: tuple) -> dict:
+        errors = [None if value is None else 0.02 for value in differences]
+        return {
+            "difference": dict(zip(CHANNELS, differences, strict=True)),
+            "error": dict(zip(CHANNELS, errors, strict=True)),
+        }
+
+    found = {name: figure((-0.05, 0.0, 0.03)) for name in FIGURES}
+    found["power"], found["bispectrum"] = figure((-0.05, 0.03, 0.05)), figure((-0.05, None, 0.2))
+    found["occupied"], found["scatter"] = figure((None, None, -0.05)), figure((None,) * 3)
+    return dict.fromkeys(labels, found)
 
 
 def make_summary(*, oracle: bool = True) -> Summary:
@@ -111,8 +132,10 @@ def make_summary(*, oracle: bool = True) -> Summary:
         },
         rows=tuple(make_row("consistency", n, 0.02 * n, oracle=oracle) for n in (1, 2)),
         floors=floors,
+        contrasts=make_contrasts(["consistency, 2 steps", *(row.label for row in floors.values())]),
         settings={
             "members": 4,
+            "samples_compared": 4,
             "splits": ["test"],
             "occupied_mass": 1e6,
             "bright_mass": 1e9,

@@ -17,6 +17,8 @@ from report.summaries import make_gallery, make_log_lines, make_summary
 from halo_cm.benchmark import Benchmark, Gallery
 from halo_cm.report import FIGURES as ALWAYS
 from halo_cm.report import markdown_table, table_cells, write_report
+from halo_cm.report.contrasts import FIGURES as DIFFERENCES
+from halo_cm.report.contrasts import comparison
 from halo_cm.report.illustrations import illustrations
 from halo_cm.report.page import report_page
 
@@ -153,6 +155,18 @@ def test_the_table_holds_the_numbers_of_the_summary(page, summary) -> None:
         assert column.meaning.replace("|", "") in "".join(reader.text).replace("|", "")
 
 
+def test_the_page_says_where_the_first_model_is_better(page, summary) -> None:
+    part = page[page.index('id="comparison"') : page.index("<h2>Figures</h2>")]
+    assert part.startswith('id="comparison">consistency, 1 step against the others')
+    n_rows, percent = len(summary.contrasts), sum(f.percent for f in DIFFERENCES.values())
+    # all but the scatter, which no row has, are better in their first number by 5 +- 2 percent
+    assert part.count('<div class="better">-5.0 ± 2.0</div>') == n_rows * (percent - 1)
+    assert part.count('<div class="better">') == n_rows * (len(DIFFERENCES) - 1)
+    assert part.count('<div class="worse">+5.0 ± 2.0</div>') == n_rows
+    assert part.count('<tr class="floor">') == len(summary.floors)
+    assert comparison(summary).meaning in "".join(Reader(page).text)
+
+
 def test_the_command_and_the_models_are_named(page, summary) -> None:
     text = "".join(Reader(page).text)
     provenance = summary.provenance
@@ -196,14 +210,15 @@ def test_what_was_not_measured_is_left_out_with_the_reason(summary, gallery, tmp
     page = page_with(bare, gallery, tmp_path)
     assert len(Reader(page).attributes["img"]) == len(FIGURES) - 5
     reasons = re.findall(r'<p class="note absent">(.*?)</p>', page)
-    assert len(reasons) == 4 + 4 + 1  # columns, figures, and the training
+    assert len(reasons) == 4 + 4 + 1 + 1  # columns, figures, the training, and a difference
+    assert any(r.startswith("scatter [%] is left out") for r in reasons)
     assert any(r.startswith("training [core-min] is left out") for r in reasons)
     assert any(r.startswith("Rank histograms: no figure") for r in reasons)
     assert any(r.startswith("Wavelet scattering: no figure") for r in reasons)
 
 
 @pytest.mark.skipif(browser.find() is None, reason="no Chromium: apt-get install chromium")
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, 1000, 400])
 def test_the_page_in_a_browser(folder, tmp_path, width) -> None:
     found, console = browser.measure(folder / "report.html", width, tmp_path)
     assert found["scroll_width"] <= width
@@ -212,7 +227,7 @@ def test_the_page_in_a_browser(folder, tmp_path, width) -> None:
     assert min(found["shown"]) > 600  # small enough a picture cannot be read
     assert "Coverage" in found["headings"]
     # a phone has a card for each row in the place of the wide table
-    assert found["header_shown"] == (width > 1000)
+    assert found["header_shown"] == (width > 960)
     assert console == []
 
 
