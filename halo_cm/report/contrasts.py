@@ -12,8 +12,8 @@ from halo_cm.report.table import plain_markdown
 
 #: A difference is called clear beyond so many of its standard errors.
 CLEAR = 2.0
-#: Smaller differences are those of floating-point sums.
-ROUNDING = 1e-6
+#: Most decimals of percentages and of other numbers.
+DECIMALS = {True: 2, False: 3}
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,10 @@ FIGURES = {
         "mean of |coefficient / true one - 1|",
         absent="kymatio is not installed.",
     ),
-    "pdf": Figure("PDF", "half the integral of |p - p_true|", percent=False),
+    "pdf": Figure("PDF [%]", "half the integral of |p - p_true|"),
     "correlation": Figure(
-        "r(k)",
+        "r(k) [%]",
         "mean of |r - r of exact draws| up to half the Nyquist wavenumber",
-        percent=False,
         absent="There are no exact draws.",
     ),
     "scatter": Figure(
@@ -185,16 +184,18 @@ def _cell(figure: Figure, found: dict[str, dict[str, float | None]]) -> list[Dif
         for name in found["difference"]
         if name == "star" or not figure.stars_only
     }
-    return [_difference(*pair, scale=100.0 if figure.percent else 1.0) for pair in pairs.values()]
+    return [_difference(*pair, figure.percent) for pair in pairs.values()]
 
 
-def _difference(value: float | None, error: float | None, scale: float) -> Difference:
+def _difference(value: float | None, error: float | None, percent: bool) -> Difference:
     if value is None or error is None:
         return Difference("-")
+    scale, most = 100.0 if percent else 1.0, DECIMALS[percent]
     value, error = scale * value, scale * error
-    # two digits of the error, one of a large one
-    digits = 3 if error == 0 else min(max(1 - math.floor(math.log10(error)), 0), 6)
-    clear = abs(value) > max(CLEAR * error, ROUNDING)
+    # two digits of the error
+    digits = most if error == 0 else min(max(1 - math.floor(math.log10(error)), 0), most)
+    # what is shown as zero is none, be it the rounding of sums
+    clear = abs(value) > max(CLEAR * error, 0.5 * 10.0**-digits)
     verdict = "" if not clear else "better" if value < 0 else "worse"
     return Difference(f"{value:+.{digits}f} ± {error:.{digits}f}", verdict)
 

@@ -52,8 +52,9 @@ def test_every_channel_keeps_its_place(summary) -> None:
 @pytest.mark.parametrize(
     ("value", "error", "text", "verdict"),
     [
-        (-4.2e-6, 1.3e-6, "-0.00042 ± 0.00013", "better"),
-        (1e-17, 0.0, "+0.000 ± 0.000", ""),  # rounding
+        (-4.2e-6, 1.3e-6, "-0.00 ± 0.00", ""),  # too small to be shown
+        (-4.2e-4, 1.3e-4, "-0.04 ± 0.01", "better"),
+        (1e-17, 0.0, "+0.00 ± 0.00", ""),  # rounding
         (2.0, 0.31, "+200 ± 31", "worse"),
         (0.0, 0.31, "+0 ± 31", ""),
     ],
