@@ -45,6 +45,14 @@ class CompareTask:
             metavar="FILE",
         ),
     ] = None
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split whose cutouts decide (test); validation to choose between models.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None
     n_samples: Annotated[
         int | None,
         typer.Option(help="Samples of each cutout (8).", min=2, show_default=False),
@@ -77,10 +85,15 @@ class CompareTask:
                 "--models compares finished models: leave out --model, --config and --set"
             )
         if options.data is None:
-            raise ConfigError("--models needs --data FILE, the cutouts whose test split decides")
+            raise ConfigError("--models needs --data FILE, the cutouts of which a split decides")
         if options.seed is not None and options.seed < 0:
             raise ConfigError(f"--seed {options.seed}: expected a number that is not negative")
+        if self.oracle is not None and self.split is not None:
+            raise ConfigError(
+                f"--split {self.split}: exact draws are of a split of their own; leave it out"
+            )
         given: dict[str, Any] = {
+            "split": self.split,
             "n_members": self.n_samples,
             "steps": self._steps(),
             "seed": options.seed,
@@ -103,7 +116,7 @@ class CompareTask:
     def refuse_alone(self) -> None:
         """Raise a `ConfigError` for options that need ``--models``."""
         self._refuse_report()
-        named = ("steps", "oracle", "n_samples", "runs")
+        named = ("steps", "oracle", "split", "n_samples", "runs")
         given = [f"--{n.replace('_', '-')}" for n in named if getattr(self, n) is not None]
         if given:
             raise ConfigError(f"{', '.join(given)}: only with --models; leave it out")

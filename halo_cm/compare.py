@@ -61,8 +61,11 @@ class CompareOptions:
     ----------
     steps
         Numbers of sampling steps of consistency models; others take their own default.
+    split
+        Whose cutouts decide, if there are no exact draws: ``"test"``, or ``"validation"`` to choose
+        between models.
     n_cutouts
-        Most cutouts of the test split, if there are no exact draws.
+        Most cutouts of it.
     n_members, n_slow_members
         Samples of each cutout, and those of models that need many evaluations for one.
     n_resamples
@@ -72,6 +75,7 @@ class CompareOptions:
     """
 
     steps: tuple[int, ...] = (1, 2, 4)
+    split: str = "test"
     n_cutouts: int = 256
     n_members: int = 8
     n_slow_members: int = 2
@@ -95,7 +99,7 @@ def compare(
         Model files by the names they have in the table. Of a model that was trained by regression
         the posterior mean is taken, as one of the floors.
     data
-        Cutout file with a test split that none of the models was trained on.
+        Cutout file with a test (or validation) split that none of the models was trained on.
     out
         Folder of the report.
     oracle
@@ -194,9 +198,9 @@ def training_core_seconds(path: Path) -> float | None:
     return training.get("core_seconds") if training.get("cost_complete", True) else None
 
 
-def second_draws(path: Path, cutouts: Cutouts) -> Cutouts | None:
+def second_draws(path: Path, cutouts: Cutouts, split: str = "test") -> Cutouts | None:
     """Independent draws of the truth, if the file has one for every cutout."""
-    drawn = read_cutouts(path, "test", 1) if has_realization(path, "test", 1) else None
+    drawn = read_cutouts(path, split, 1) if has_realization(path, split, 1) else None
     if drawn is None or not set(identities(cutouts)) <= set(identities(drawn)):
         logger.info("%s holds no second draws of the truth: no floor truth against truth", path)
         return None
@@ -220,9 +224,13 @@ def exact_draws(oracle: Path, data: Path) -> ExactDraws:
             "and settings"
         )
     found = read_exact_draws(oracle)
-    for split in sorted({SPLITS[i] for i in found.cutouts.split} - {"test"}):
-        logger.warning("%s holds draws of the split %r: models have seen it", oracle, split)
+    _say_if_seen(oracle, found.cutouts)
     return found
+
+
+def _say_if_seen(path: Path, cutouts: Cutouts) -> None:
+    for split in sorted({SPLITS[i] for i in cutouts.split} - {"test"}):
+        logger.warning("%s: cutouts of the split %r decide: models have seen them", path, split)
 
 
 def _batches(model: Emulator, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -241,8 +249,10 @@ def _cutouts(
         draws = exact_draws(oracle, data)
         return draws.cutouts, draws
     # the same haloes for models of any seed, so that they can be compared
-    chosen = spread_over_haloes(read_cutouts(data, "test", 0), options.n_cutouts, seed=0)
-    return chosen, second_draws(data, chosen)
+    cutouts = read_cutouts(data, options.split, 0)
+    _say_if_seen(data, cutouts)
+    chosen = spread_over_haloes(cutouts, options.n_cutouts, seed=0)
+    return chosen, second_draws(data, chosen, options.split)
 
 
 def _rows(name: str, path: Path, cutouts: Cutouts, options: CompareOptions) -> list[Row]:

@@ -55,7 +55,19 @@ def test_exact_draws_of_training_haloes_are_taken_and_said(trained_run, tmp_path
     with caplog.at_level(logging.WARNING):
         found = exact_draws(path, trained_run.data)
     assert found.fields.shape[:2] == (2, 4)
-    assert "draws of the split 'train': models have seen it" in caplog.text
+    assert "cutouts of the split 'train' decide: models have seen them" in caplog.text
+
+
+def test_validation_cutouts_choose_between_models(model, trained_run, tmp_path, caplog):
+    options = replace(FEW, steps=(1,), split="validation")
+    with caplog.at_level(logging.WARNING):
+        found = compare({"a": model, "b": model}, trained_run.data, tmp_path, options=options)
+    assert found.settings["splits"] == ["validation"] and "split 'validation' decide" in caplog.text
+    # the same model twice: no figure differs
+    for figure in found.contrasts["b, 1 step"].values():
+        assert set(figure["difference"].values()) <= {0.0, None}
+    with pytest.raises(DataError, match="split 'val' is unknown, expected one of train"):
+        compare({"a": model}, trained_run.data, tmp_path, options=replace(FEW, split="val"))
 
 
 def test_exact_draws_of_another_universe_are_refused(model, trained_run, oracle, tmp_path):
@@ -96,6 +108,8 @@ def test_steps_without_levels_are_left_out_and_said(model, trained_run, tmp_path
         ("--model consistency --runs r", "--runs: only with --models"),
         ("--models a --data x --report r", "--report r is now --out"),
         ("--model consistency --report r", "--report r is now --out"),
+        ("--models a --data x --oracle f --split train", "draws are of a split of their own"),
+        ("--model consistency --split train", "--split: only with --models"),
         ("--models copy --data x", "--models copy names no model"),
         ("--models a --data x --seed -3", "--seed -3: expected a number"),
     ],

@@ -137,8 +137,20 @@ def evaluate(
     _check_members(rows, members)
     _say_what_is_not_measured()
     runner = _Runner(cutouts, members, seed, settings, draws)
-    truth, gallery = runner.truth, _Gallery(cutouts, settings)
-    n_each, n_compared = _told_apart(rows, runner), _fewest_members(rows, runner)
+    gallery = _Gallery(cutouts, settings)
+    samples = {
+        "samples_told_apart": _told_apart(rows, runner),
+        "samples_compared": _fewest_members(rows, runner),
+    }
+    results = _results(runner, rows, gallery, *samples.values())
+    summary = _assemble(runner, results, {**_describe(runner), **samples}, provenance or {})
+    return Benchmark(summary, gallery.finished())
+
+
+def _results(
+    runner: _Runner, rows: Sequence[Row], gallery: _Gallery, n_each: int, n_compared: int
+) -> list[tuple[Row, RowSummary, Merits]]:
+    """Figures of all rows; the draws of the truth, which scale the others, come first."""
     oracle: SampleStatistics | None = None
     results: list[tuple[Row, RowSummary, Merits]] = []
     with progress("benchmark", len(rows) * len(runner.parts)) as task:
@@ -146,14 +158,11 @@ def evaluate(
             statistics, few = runner.run(row, n_compared, gallery, task)
             if row.name == TRUTH_VS_TRUTH:
                 oracle = statistics
-                _say_if_unscaled(oracle, truth)
+                _say_if_unscaled(oracle, runner.truth)
             cost = runner.cost(row)
-            found = summarise(row, statistics, truth, oracle, cost, n_each, seed)
-            results.append((row, found, merits(row, statistics, few, truth, oracle)))
-    samples = {"samples_told_apart": n_each, "samples_compared": n_compared}
-    settings_used = {**_describe(runner), **samples}
-    summary = _assemble(runner, results, settings_used, provenance or {})
-    return Benchmark(summary, gallery.finished())
+            found = summarise(row, statistics, runner.truth, oracle, cost, n_each, runner.seed)
+            results.append((row, found, merits(row, statistics, few, runner.truth, oracle)))
+    return results
 
 
 def _check_members(rows: Sequence[Row], members: int) -> None:

@@ -57,16 +57,6 @@ def summarise(
     seed
         Of the classifier's folds, ties of ranks and coverage.
     """
-    channels = truth.channels
-    # statistics are already averaged over members: one "sample" is left
-    ratio = power_ratio(statistics.power[:, None], truth.statistics.power, truth.weights)
-    errors = {
-        name: power_ratio_error(ratio, truth.bins_up_to(fraction))
-        for name, fraction in _RANGES.items()
-    }
-    mass = ratio_of_means(statistics.mass, truth.statistics.mass, truth.weights)
-    features = statistics.crps_features.mean(0)
-    scores = {} if oracle is None else over_oracle(statistics, oracle, truth.weights) or {}
     test = _two_sample_test(statistics, truth, n_each, seed)
     return RowSummary(
         name=row.name,
@@ -77,30 +67,56 @@ def summarise(
         seconds_per_halo=cost.seconds_per_halo,
         peak_memory_gib=cost.peak_memory_gib,
         training_core_seconds=row.training_core_seconds,
-        power_ratio=_curves(channels, ratio.value),
-        power_ratio_uncertainty=_curves(channels, ratio.error),
-        power_ratio_error=_ranges(channels, {n: e.value for n, e in errors.items()}),
-        power_ratio_error_uncertainty=_ranges(channels, {n: e.error for n, e in errors.items()}),
-        cross_correlation=_curves(channels, correlation(statistics, truth).value),
-        mass_bias=_by_channel(channels, mass.value - 1),
-        mass_bias_uncertainty=_by_channel(channels, mass.error),
+        cross_correlation=_curves(truth.channels, correlation(statistics, truth).value),
         occupied_fraction=float(statistics.occupied.mean()),
         isolated_pixels=float(statistics.isolated.mean()),
-        crps_log_mass=_by_channel(channels, statistics.crps_log_mass.mean(0)),
-        crps_features={
-            name: dict(zip(FEATURES, values.tolist(), strict=True))
-            for name, values in zip(channels, features, strict=True)
-        },
-        crps_over_oracle=_by_score(channels, {n: s.value for n, s in scores.items()}),
-        crps_over_oracle_uncertainty=_by_score(channels, {n: s.error for n, s in scores.items()}),
         two_sample_auc=None if test is None else test.auc,
         two_sample_auc_uncertainty=None if test is None else test.error,
         empty_maps={
-            name: int(n) for name, n in zip(channels, statistics.empty.sum(0), strict=True)
+            name: int(n) for name, n in zip(truth.channels, statistics.empty.sum(0), strict=True)
         },
+        **_power_and_mass(statistics, truth),
+        **_scores(statistics, truth, oracle),
         **structure(statistics, truth, n_each),
         **calibration(statistics, truth, row.scoring, seed),
     )
+
+
+def _power_and_mass(statistics: SampleStatistics, truth: Truth) -> dict[str, Any]:
+    channels = truth.channels
+    # statistics are already averaged over members: one "sample" is left
+    ratio = power_ratio(statistics.power[:, None], truth.statistics.power, truth.weights)
+    errors = {
+        name: power_ratio_error(ratio, truth.bins_up_to(fraction))
+        for name, fraction in _RANGES.items()
+    }
+    mass = ratio_of_means(statistics.mass, truth.statistics.mass, truth.weights)
+    return {
+        "power_ratio": _curves(channels, ratio.value),
+        "power_ratio_uncertainty": _curves(channels, ratio.error),
+        "power_ratio_error": _ranges(channels, {n: e.value for n, e in errors.items()}),
+        "power_ratio_error_uncertainty": _ranges(channels, {n: e.error for n, e in errors.items()}),
+        "mass_bias": _by_channel(channels, mass.value - 1),
+        "mass_bias_uncertainty": _by_channel(channels, mass.error),
+    }
+
+
+def _scores(
+    statistics: SampleStatistics, truth: Truth, oracle: SampleStatistics | None
+) -> dict[str, Any]:
+    channels, features = truth.channels, statistics.crps_features.mean(0)
+    scores = {} if oracle is None else over_oracle(statistics, oracle, truth.weights) or {}
+    return {
+        "crps_log_mass": _by_channel(channels, statistics.crps_log_mass.mean(0)),
+        "crps_features": {
+            name: dict(zip(FEATURES, values.tolist(), strict=True))
+            for name, values in zip(channels, features, strict=True)
+        },
+        "crps_over_oracle": _by_score(channels, {n: s.value for n, s in scores.items()}),
+        "crps_over_oracle_uncertainty": _by_score(
+            channels, {n: s.error for n, s in scores.items()}
+        ),
+    }
 
 
 def _two_sample_test(

@@ -231,6 +231,12 @@ class Summary:
         """Names of the channels."""
         return tuple(self.truth["mean_mass"])
 
+    @property
+    def over_exact(self) -> bool:
+        """Whether every row has scores over those of exact draws."""
+        rows = (*self.rows, *self.floors.values())
+        return all(row.crps_over_oracle is not None for row in rows)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and strings, ready for JSON."""
         content = asdict(self)

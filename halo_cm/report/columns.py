@@ -122,8 +122,7 @@ def _accuracy(summary: Summary) -> list[Column]:
 
 
 def _scores(summary: Summary) -> list[Column]:
-    rows = [*summary.rows, *summary.floors.values()]
-    over_exact = all(row.crps_over_oracle is not None for row in rows)
+    over_exact = summary.over_exact
     unit = "/ exact" if over_exact else "[dex]"
     score = (
         "Continuous ranked probability score of an ensemble (fair to its size), "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from halo_cm.benchmark import Summary
 from halo_cm.benchmark.summary import Contrast
-from halo_cm.report.table import plain_markdown
+from halo_cm.report.table import plain_markdown, readable
 
 #: A difference is called clear beyond so many of its standard errors.
 CLEAR = 2.0
@@ -130,14 +130,13 @@ def comparison(summary: Summary) -> Comparison | None:
     if not summary.contrasts:
         return None
     shown = [name for name in FIGURES if _exists(name, summary.contrasts)]
-    rows = [*summary.rows, *summary.floors.values()]
-    unit = "/ exact" if all(row.crps_over_oracle is not None for row in rows) else "[dex]"
+    unit = "/ exact" if summary.over_exact else "[dex]"
     return Comparison(
-        first=_readable(summary.rows[0].label),
+        first=readable(summary.rows[0].label),
         figures=[_with_unit(FIGURES[name], unit) for name in shown],
         absent=[figure for name, figure in FIGURES.items() if name not in shown],
         rows=[
-            (_readable(label), [_cell(FIGURES[name], found[name]) for name in shown])
+            (readable(label), [_cell(FIGURES[name], found[name]) for name in shown])
             for label, found in summary.contrasts.items()
         ],
         n_models=len(summary.rows) - 1,
@@ -202,7 +201,3 @@ def _difference(value: float | None, error: float | None, percent: bool) -> Diff
 
 def _bold(difference: Difference) -> str:
     return f"**{difference.text}**" if difference.verdict else difference.text
-
-
-def _readable(label: str) -> str:
-    return label.replace("_", " ")

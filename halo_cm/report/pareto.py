@@ -95,7 +95,7 @@ def front(cost: FloatArray, error: FloatArray) -> FloatArray:
 
 
 def _errors(summary: Summary) -> list[_Quantity]:
-    over_exact = all(row.crps_over_oracle is not None for row in summary.rows)
+    over_exact = summary.over_exact
     return [
         _Quantity(
             "P(k) error [%]",

@@ -41,9 +41,7 @@ def table_cells(summary: Summary) -> Cells:
     return Cells(
         columns=shown,
         absent=[column for column in known if column not in shown],
-        rows=[
-            (row.label.replace("_", " "), [column.cell(row) for column in shown]) for row in ordered
-        ],
+        rows=[(readable(row.label), [column.cell(row) for column in shown]) for row in ordered],
         n_models=len(summary.rows),
     )
 
@@ -97,6 +95,11 @@ def scope(summary: Summary) -> str:
         f"{_fields(summary)}, {members} samples a halo "
         f"(fewer for slow models{exact}). Posterior mean: of the transformed fields, decoded."
     )
+
+
+def readable(label: str) -> str:
+    """Label of a row without underscores."""
+    return label.replace("_", " ")
 
 
 def plain_markdown(text: str) -> str:
