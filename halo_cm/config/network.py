@@ -28,6 +28,9 @@ class BackboneConfig(Section):
     noise_blocks: Natural = 0
     """Squares along each side whose mean noisy fields enter the embedding, so that noise can move a
     field as a whole; 0 leaves them out."""
+    condition_rings: Natural = 0
+    """Rings around the centre whose mean condition maps enter the embedding, so that all layers
+    know mass and concentration of the halo; 0 leaves them out."""
     latent_channels: Natural = 0
     """Maps of noise beside the condition, for objectives that draw several samples at a level."""
 

@@ -28,10 +28,11 @@ class PatchNetwork(nn.Module, ABC):
     """A network F of the denoiser that works on patches.
 
     The noisy fields, the condition maps and the distance from the centre are folded into patches;
-    means of the noisy fields over large squares can enter the embedding beside the parameters;
-    a backbone works on the patches; its output is unfolded and refined at full resolution beside
-    the input, by `head_blocks` residual blocks that know the noise level and the parameters. Any
-    size divisible by `stride` is accepted. The output starts at zero.
+    means of the noisy fields over large squares, and of the condition maps in rings around the
+    centre, can enter the embedding beside the parameters; a backbone works on the patches; its
+    output is unfolded and refined at full resolution beside the input, by `head_blocks` residual
+    blocks that know the noise level and the parameters. Any size divisible by `stride` is accepted.
+    The output starts at zero.
 
     A subclass builds its backbone after this and calls `_add_head` at the end.
 
@@ -67,8 +68,8 @@ class PatchNetwork(nn.Module, ABC):
         self.n_latent = shape.latent_channels
         # the last one is the distance from the centre
         self.n_input = self.n_known + self.n_latent + 1
-        self.noise_blocks = shape.noise_blocks
-        n_means = n_fields * shape.noise_blocks**dims
+        self.noise_blocks, self.condition_rings = shape.noise_blocks, shape.condition_rings
+        n_means = n_fields * shape.noise_blocks**dims + n_condition * shape.condition_rings
         self.embedding = LevelEmbedding(n_parameters, shape.embedding_dimension, n_means)
         self.stem = convolution(dims, self.n_input * self.patch_size**dims, width, kernel)
 
@@ -115,14 +116,23 @@ class PatchNetwork(nn.Module, ABC):
                 f"every side must be a multiple of {self.stride}"
             )
         full = torch.cat([x, condition, centre_distance(x)], 1)
-        means = (block_means(x, self.noise_blocks),) if self.noise_blocks else ()
-        embedding = self.embedding(c_noise, parameters, *means)
+        embedding = self.embedding(c_noise, parameters, *self._means(x, condition))
         h = self.backbone(self.stem(patchify(full, self.patch_size)), embedding)
         h = unpatchify(self.unfold(h), self.patch_size)
         h = self.head(torch.cat([h, full], 1))
         for block in self.refine:
             h = block(h, embedding)
         return self.output(functional.silu(h))
+
+    def _means(self, x: Tensor, condition: Tensor) -> list[Tensor]:
+        """Means that enter the embedding, shape (B, ...) each."""
+        means = []
+        if self.noise_blocks:
+            means.append(block_means(x, self.noise_blocks))
+        if self.condition_rings:
+            maps = condition[:, : self.n_known - self.n_fields]
+            means.append(ring_means(maps, self.condition_rings))
+        return means
 
 
 def inner_weights(network: nn.Module) -> list[nn.Parameter]:
@@ -145,6 +155,22 @@ def block_means(x: Tensor, n: int) -> Tensor:
     pool = functional.adaptive_avg_pool2d if x.ndim == 4 else functional.adaptive_avg_pool3d
     pixels = x[0, 0].numel() / n ** (x.ndim - 2)
     return torch.asinh(pool(x, n) * math.sqrt(pixels)).flatten(1)
+
+
+def ring_means(x: Tensor, n: int) -> Tensor:
+    """Means in n rings around the centre of the maps, shape (B, C n).
+
+    Norms inside the network take the amplitude out of a map, and with it part of what tells the
+    mass and the concentration of the halo; the embedding scales and shifts every layer.
+    The radii are in geometric sequence from the innermost pixels to the edge; a ring is a Gaussian
+    in the logarithm of the radius, of which each interval has the same weight.
+    """
+    log_radius = centre_distance(x)[0].flatten().log()  # of the edge: 0
+    innermost = log_radius.min()
+    centres = innermost * torch.linspace(1, 0, n, device=x.device, dtype=x.dtype)
+    width = -innermost / max(n - 1, 1)
+    exponent = ((log_radius - centres[:, None]) / width).square() / 2 + (x.ndim - 2) * log_radius
+    return (x.flatten(2) @ torch.softmax(-exponent, 1).T).flatten(1)
 
 
 def centre_distance(like: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from halo_cm.config.differences import differences
 from halo_cm.config.sampling import PLAIN_SAMPLERS
 from halo_cm.diffusion.denoiser import Denoiser
+from halo_cm.emulator import Emulator
 from halo_cm.errors import CheckpointError
 from halo_cm.manager import load_emulator
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from halo_cm.config.schema import Config
-    from halo_cm.emulator import Emulator
     from halo_cm.objectives.base import Objective
 
 #: Relative difference up to which statistics of the data are the same (rounding of their sums).
@@ -49,6 +50,9 @@ def require_models(config: Config) -> None:
 def load_start(path: Path, emulator: Emulator, *, other_data: bool = False) -> Emulator:
     """Model of a file whose weights a training can start from.
 
+    Rings in the embedding (``condition_rings``) that the file's network has not start without
+    effect.
+
     Parameters
     ----------
     path
@@ -67,7 +71,36 @@ def load_start(path: Path, emulator: Emulator, *, other_data: bool = False) -> E
     """
     parts = ("network", "diffusion", "normalization")
     advice = ', or tune its weights to the data of this run: training.start_data = "other"'
-    return _load(path, emulator, parts, other_data=other_data, advice=advice)
+    return _load(path, emulator, parts, other_data=other_data, advice=advice, may_grow=True)
+
+
+def with_rings(model: Emulator, n_rings: int) -> Emulator:
+    """The same map with means of the condition in rings as further input, without effect yet.
+
+    Parameters
+    ----------
+    model
+        Left as it is.
+    n_rings
+        The setting ``network.condition_rings``.
+
+    Returns
+    -------
+    Emulator
+        ``model`` itself if it has rings or none are wanted.
+    """
+    shape, sampler = model.config.network, model.sampler
+    if shape.condition_rings or not n_rings:
+        return model
+    wider = shape.model_copy(update={"condition_rings": n_rings})
+    config = model.config.model_copy(update={"network": wider})
+    grown = Emulator(config, model.normalization, sampler.name)
+    grown.use_sampler(sampler.name, sampler.settings, uses_latent=model.uses_latent)
+    weights, name = model.denoiser.state_dict(), "network.embedding.mlp.0.weight"
+    before, after = weights[name], grown.denoiser.state_dict()[name]
+    padding = (0, after.shape[1] - before.shape[1])  # the rings are its last inputs
+    grown.denoiser.load_state_dict({**weights, name: functional.pad(before, padding)})
+    return grown
 
 
 def make_teacher(objective: Objective, emulator: Emulator, origin: Path | None) -> Denoiser | None:
@@ -110,9 +143,12 @@ def _load(
     plain: bool = False,
     other_data: bool = False,
     advice: str = "",
+    may_grow: bool = False,
 ) -> Emulator:
     """Model of a file with the channels, the statistics and these parts of the config alike."""
     found = load_emulator(path)
+    if may_grow:
+        found = with_rings(found, emulator.config.network.condition_rings)
     theirs, ours = (
         {
             **{part: getattr(e.config, part).model_dump(mode="json") for part in parts},

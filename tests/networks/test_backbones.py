@@ -18,7 +18,7 @@ from halo_cm.errors import CheckpointError
 from halo_cm.manager import ModelManager
 from halo_cm.networks.build import build_network
 from halo_cm.networks.dit import DiT
-from halo_cm.networks.patch_network import block_means
+from halo_cm.networks.patch_network import block_means, centre_distance, ring_means
 from halo_cm.networks.unet import UNet
 from halo_cm.sampling import sample
 
@@ -211,22 +211,52 @@ def test_block_means_of_noise_are_standard_normal(dims):
     assert block_means(torch.full((1, 1, *[64] * dims), 5.0), 1).abs().max() < 12
 
 
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (16, 16, 16)])
+def test_ring_means_follow_a_radial_profile(size):
+    distance = centre_distance(torch.empty(1, 1, *size, dtype=torch.float64))
+    maps = torch.cat([torch.ones_like(distance), distance.log()], 1)
+    level, mean_log = ring_means(maps, 6).reshape(2, 6)
+    torch.testing.assert_close(level, torch.ones(6, dtype=torch.float64))
+    # from the innermost pixels outwards, about evenly in the logarithm
+    steps = mean_log.diff()
+    assert (steps > 0).all() and steps.max() < 4 * steps.min()
+    assert mean_log[0] < distance.min().log() + 0.8 and -0.7 < mean_log[-1] < 0
+    # a change far from the centre is seen by outer rings alone
+    edge = (distance > 0.7) * 1.0
+    inner, outer = ring_means(edge, 6)[0, [0, -1]]
+    assert inner < 1e-4 and outer > 0.3
+
+
+def test_ring_means_are_those_of_each_map_and_keep_the_symmetries():
+    maps = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    means = ring_means(maps, 4).reshape(2, 3, 4)
+    for b, c in ((0, 0), (1, 2)):
+        torch.testing.assert_close(means[b, c], ring_means(maps[b : b + 1, c : c + 1], 4)[0])
+    for turned in (maps.flip(-1), maps.transpose(-1, -2)):
+        torch.testing.assert_close(ring_means(turned, 4), ring_means(maps, 4))
+
+
 @backbones
-def test_coarse_noise_moves_the_whole_field_once_it_is_trained(shape):
+@pytest.mark.parametrize(
+    ("setting", "n_means"), [({"noise_blocks": 2}, 12), ({"condition_rings": 3}, 12)]
+)
+def test_means_in_the_embedding_move_the_whole_field_once_they_are_trained(shape, setting, n_means):
     torch.manual_seed(0)
-    network = build_network(3, 4, 7, shape.model_copy(update={"noise_blocks": 2}))
-    x, *others = inputs()
+    network = build_network(
+        3, 4, 7, shape.model_copy(update={**setting, "latent_channels": N_LATENT})
+    )
+    x, *others = inputs(n_latent=N_LATENT)
     first = network.embedding.mlp[0].weight
-    assert first.shape[1] == network.embedding.fourier.frequencies.numel() * 2 + 7 + 12
-    assert not first[:, -12:].any()
+    assert first.shape[1] == network.embedding.fourier.frequencies.numel() * 2 + 7 + n_means
+    assert not first[:, -n_means:].any()
     torch.nn.init.normal_(network.output.weight)
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.1)
     network(x, *others).square().sum().backward()
-    assert first.grad[:, -12:].abs().min() > 0
-    torch.nn.init.normal_(first.data[:, -12:], std=0.1)
+    assert first.grad[:, -n_means:].abs().min() > 0
+    torch.nn.init.normal_(first.data[:, -n_means:], std=0.1)
     out = network(x, *others)
-    first.data[:, -12:] = 0
+    first.data[:, -n_means:] = 0
     assert not torch.allclose(network(x, *others), out, atol=1e-3)

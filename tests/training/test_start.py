@@ -335,3 +335,28 @@ def test_missing_models_are_noticed_before_anything_is_simulated(tmp_path, monke
     taught = make_config(tmp_path / "none.h5", training={"phases": phases})
     with pytest.raises(CheckpointError, match=r"phases\.0\.objective\.teacher = .*--model wise"):
         pipeline.run(taught)
+
+
+def test_a_training_can_add_rings_to_the_network_it_starts_from(tmp_path):
+    plain = emulator_of(network=NETWORK)
+    for parameter in plain.denoiser.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    fresh = emulator_of(network={**NETWORK, "condition_rings": 5}, seed=1)
+    start = load_start(saved(plain, tmp_path / "plain.safetensors"), fresh)
+    fresh.denoiser.load_state_dict(start.denoiser.state_dict())
+    g = torch.Generator().manual_seed(0)
+    n_maps, n_parameters = len(plain.geometry.scales), len(plain.geometry.parameter_names)
+    x, condition = (torch.randn(2, n, 16, 16, generator=g) for n in (3, n_maps))
+    inputs = (x, torch.full((2,), 3.0), condition, torch.randn(2, n_parameters, generator=g))
+    torch.testing.assert_close(fresh.denoiser(*inputs), plain.denoiser(*inputs))
+    fresh.denoiser(*inputs).square().sum().backward()
+    gradient = fresh.denoiser.network.embedding.mlp[0].weight.grad
+    assert gradient[:, -5 * n_maps :].abs().min() > 0
+
+
+def test_rings_of_a_start_cannot_be_taken_away_or_changed(tmp_path):
+    path = saved(emulator_of(network={**NETWORK, "condition_rings": 5}), tmp_path / "a.safetensors")
+    for rings in (0, 4):
+        fresh = emulator_of(network={**NETWORK, "condition_rings": rings})
+        with pytest.raises(CheckpointError, match=rf"condition_rings.*5.*{rings}"):
+            load_start(path, fresh)
