@@ -51,6 +51,11 @@ def columns(summary: Summary) -> list[Column]:
     return [*_cost(), *_accuracy(summary), *_scores(summary), *_calibration(), *_resources()]
 
 
+def score_unit(summary: Summary) -> str:
+    """Unit of scores in headings: pixels and features of dark matter differ by thousandths."""
+    return "/ exact" if summary.over_exact else "[mdex]"
+
+
 def has_values(column: Column, rows: list[RowSummary]) -> bool:
     """Whether some row has a value."""
     return any(column.cell(row) != NONE for row in rows)
@@ -122,22 +127,22 @@ def _accuracy(summary: Summary) -> list[Column]:
 
 
 def _scores(summary: Summary) -> list[Column]:
-    over_exact = summary.over_exact
-    unit = "/ exact" if over_exact else "[dex]"
+    over_exact, unit = summary.over_exact, score_unit(summary)
+    meant = "over that of exact draws of the truth: 1 is the best"
     score = (
         "Continuous ranked probability score of an ensemble (fair to its size), "
-        + ("over that of exact draws of the truth: 1 is the best" if over_exact else "in dex")
-        + "; lower is better."
+        f"{meant if over_exact else 'in thousandths of a dex'}; lower is better."
     )
 
     def pixels(row: RowSummary) -> list[str]:
-        exact = row.crps_over_oracle if over_exact else None
-        return _texts(row.crps_log_mass if exact is None else exact["log_mass"], ".2f")
+        if over_exact and row.crps_over_oracle is not None:
+            return _texts(row.crps_over_oracle["log_mass"], ".2f")
+        return [_millidex(value) for value in row.crps_log_mass.values()]
 
     def features(row: RowSummary) -> list[str]:
         if over_exact and row.crps_over_oracle is not None:
             return _texts(row.crps_over_oracle["features"], ".2f")
-        return [f"{np.mean(list(values.values())):.2f}" for values in row.crps_features.values()]
+        return [_millidex(float(np.mean(list(v.values())))) for v in row.crps_features.values()]
 
     return [
         Column(
@@ -166,6 +171,11 @@ def _scores(summary: Summary) -> list[Column]:
             lambda row: _texts(row.frechet_distance, ".3g"),
         ),
     ]
+
+
+def _millidex(dex: float) -> str:
+    """Three digits of a score in thousandths of a dex."""
+    return np.format_float_positional(1000 * dex, 3, fractional=False, trim="-")
 
 
 def _calibration() -> list[Column]:

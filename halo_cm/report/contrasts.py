@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 from halo_cm.benchmark import Summary
 from halo_cm.benchmark.summary import Contrast
+from halo_cm.report.columns import score_unit
 from halo_cm.report.table import plain_markdown, readable
 
 #: A difference is called clear beyond so many of its standard errors.
 CLEAR = 2.0
-#: Most decimals of percentages and of other numbers.
-DECIMALS = {True: 2, False: 3}
+#: Factor on fractions that are shown in percent, and on scores in dex; most decimals of either.
+PERCENT, MILLIDEX, RATIO = (100.0, 2), (1000.0, 3), (1.0, 3)
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Figure:
     ----------
     heading, meaning
         Of its column.
-    percent
-        Whether it is a fraction.
+    shown_as
+        Factor and most decimals.
     stars_only
         Whether other channels do not have it.
     absent
@@ -34,7 +35,7 @@ class Figure:
 
     heading: str
     meaning: str
-    percent: bool = True
+    shown_as: tuple[float, int] = PERCENT
     stars_only: bool = False
     absent: str = "It was not measured."
 
@@ -45,8 +46,8 @@ FIGURES = {
     "occupied": Figure(
         "star pixels [%]", "|share of star pixels / true one - 1|, of stars alone", stars_only=True
     ),
-    "pixels": Figure("CRPS pixels", "that of the table above", percent=False),
-    "features": Figure("CRPS features", "that of the table above", percent=False),
+    "pixels": Figure("CRPS pixels", "that of the table above", shown_as=RATIO),
+    "features": Figure("CRPS features", "that of the table above", shown_as=RATIO),
     "bispectrum": Figure(
         "bispectrum [%]",
         "mean of |B / B_true - 1|, both configurations, where the true one is positive",
@@ -130,13 +131,13 @@ def comparison(summary: Summary) -> Comparison | None:
     if not summary.contrasts:
         return None
     shown = [name for name in FIGURES if _exists(name, summary.contrasts)]
-    unit = "/ exact" if summary.over_exact else "[dex]"
+    figures = {name: _with_unit(FIGURES[name], summary) for name in shown}
     return Comparison(
         first=readable(summary.rows[0].label),
-        figures=[_with_unit(FIGURES[name], unit) for name in shown],
+        figures=list(figures.values()),
         absent=[figure for name, figure in FIGURES.items() if name not in shown],
         rows=[
-            (readable(label), [_cell(FIGURES[name], found[name]) for name in shown])
+            (readable(label), [_cell(figure, found[name]) for name, figure in figures.items()])
             for label, found in summary.contrasts.items()
         ],
         n_models=len(summary.rows) - 1,
@@ -171,10 +172,11 @@ def _exists(name: str, contrasts: Mapping[str, Contrast]) -> bool:
     return any(value is not None for value in values)
 
 
-def _with_unit(figure: Figure, unit: str) -> Figure:
+def _with_unit(figure: Figure, summary: Summary) -> Figure:
     if not figure.heading.startswith("CRPS"):
         return figure
-    return replace(figure, heading=f"{figure.heading} {unit}")
+    shown_as = RATIO if summary.over_exact else MILLIDEX
+    return replace(figure, heading=f"{figure.heading} {score_unit(summary)}", shown_as=shown_as)
 
 
 def _cell(figure: Figure, found: dict[str, dict[str, float | None]]) -> list[Difference]:
@@ -183,13 +185,15 @@ def _cell(figure: Figure, found: dict[str, dict[str, float | None]]) -> list[Dif
         for name in found["difference"]
         if name == "star" or not figure.stars_only
     }
-    return [_difference(*pair, figure.percent) for pair in pairs.values()]
+    return [_difference(*pair, figure.shown_as) for pair in pairs.values()]
 
 
-def _difference(value: float | None, error: float | None, percent: bool) -> Difference:
+def _difference(
+    value: float | None, error: float | None, shown_as: tuple[float, int]
+) -> Difference:
     if value is None or error is None:
         return Difference("-")
-    scale, most = 100.0 if percent else 1.0, DECIMALS[percent]
+    scale, most = shown_as
     value, error = scale * value, scale * error
     # two digits of the error
     digits = most if error == 0 else min(max(1 - math.floor(math.log10(error)), 0), most)

@@ -122,8 +122,8 @@ def _caption(summary: Summary) -> str:
     told = [c for c in columns(summary) if c.title.startswith(chosen)]
     return (
         " ".join(f"{column.title}: {column.meaning}" for column in told)
-        + (" CRPS (lower is better) relative to exact draws of the truth, or in dex. ")
-        + scope(summary)
+        + " CRPS (lower is better) relative to exact draws of the truth, or in mdex, thousandths "
+        "of a dex. " + scope(summary)
     )
 
 

@@ -75,7 +75,14 @@ def test_figures_that_nobody_has_are_left_out_with_the_reason(summary) -> None:
 
 def test_scores_say_their_unit() -> None:
     headings = [figure.heading for figure in comparison(make_summary(oracle=False)).figures]
-    assert "CRPS pixels [dex]" in headings and "CRPS features [dex]" in headings
+    assert "CRPS pixels [mdex]" in headings and "CRPS features [mdex]" in headings
+
+
+def test_small_differences_of_scores_are_seen() -> None:
+    one = {"difference": {"dm": -3e-5, "gas": 2e-4}, "error": {"dm": 2e-6, "gas": 5e-4}}
+    found = replace(make_summary(oracle=False), contrasts={"other": dict.fromkeys(FIGURES, one)})
+    expected = [Difference("-0.030 ± 0.002", "better"), Difference("+0.20 ± 0.50")]
+    assert cells(comparison(found))["CRPS pixels [mdex]"] == expected
 
 
 def test_markdown(summary) -> None:

@@ -47,9 +47,9 @@ def test_models_come_first_and_the_truth_last(summary) -> None:
 
 def test_scores_in_dex_without_exact_draws(summary_without_oracle) -> None:
     _, found = first_row(summary_without_oracle)
-    assert found["CRPS\npixels\n[dex]"] == ["1.02", "1.04", "1.06"]
+    assert found["CRPS\npixels\n[mdex]"] == ["1020", "1040", "1060"]
     # the mean over features, of v and 3 v
-    assert found["CRPS\nfeatures\n[dex]"] == ["2.04", "2.08", "2.12"]
+    assert found["CRPS\nfeatures\n[mdex]"] == ["2040", "2080", "2120"]
 
 
 def test_the_terminal_table_fits_eighty_columns(summary) -> None:
