@@ -165,8 +165,10 @@ def ring_means(x: Tensor, n: int) -> Tensor:
     The radii are in geometric sequence from the innermost pixels to the edge; a ring is a Gaussian
     in the logarithm of the radius, of which each interval has the same weight.
     """
-    log_radius = centre_distance(x)[0].flatten().log()  # of the edge: 0
-    innermost = log_radius.min()
+    distance = centre_distance(x)[0].flatten()
+    # half a pixel for one at the very centre; a map of one pixel has a single ring
+    log_radius = distance.clamp(min=1 / max(x.shape[2:])).log()  # of the edge: 0
+    innermost = log_radius.min().clamp(max=-0.1)
     centres = innermost * torch.linspace(1, 0, n, device=x.device, dtype=x.dtype)
     width = -innermost / max(n - 1, 1)
     exponent = ((log_radius - centres[:, None]) / width).square() / 2 + (x.ndim - 2) * log_radius

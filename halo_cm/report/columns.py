@@ -51,8 +51,12 @@ def columns(summary: Summary) -> list[Column]:
     return [*_cost(), *_accuracy(summary), *_scores(summary), *_calibration(), *_resources()]
 
 
+#: Scores in dex are shown in thousandths: those of dark matter differ by no more.
+MILLIDEX = 1000.0
+
+
 def score_unit(summary: Summary) -> str:
-    """Unit of scores in headings: pixels and features of dark matter differ by thousandths."""
+    """Unit of scores in headings."""
     return "/ exact" if summary.over_exact else "[mdex]"
 
 
@@ -174,8 +178,8 @@ def _scores(summary: Summary) -> list[Column]:
 
 
 def _millidex(dex: float) -> str:
-    """Three digits of a score in thousandths of a dex."""
-    return np.format_float_positional(1000 * dex, 3, fractional=False, trim="-")
+    """At most three digits of a score in thousandths of a dex."""
+    return np.format_float_positional(MILLIDEX * dex, 3, fractional=False, trim="-")
 
 
 def _calibration() -> list[Column]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from halo_cm.benchmark import Summary
 from halo_cm.benchmark.summary import Contrast
-from halo_cm.report.columns import score_unit
+from halo_cm.report.columns import MILLIDEX, score_unit
 from halo_cm.report.table import plain_markdown, readable
 
 #: A difference is called clear beyond so many of its standard errors.
 CLEAR = 2.0
-#: Factor on fractions that are shown in percent, and on scores in dex; most decimals of either.
-PERCENT, MILLIDEX, RATIO = (100.0, 2), (1000.0, 3), (1.0, 3)
+#: How figures are shown: factor on them, and most decimals.
+PERCENT, RATIO, SCORE = (100.0, 2), (1.0, 3), (MILLIDEX, 3)
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ FIGURES = {
     "occupied": Figure(
         "star pixels [%]", "|share of star pixels / true one - 1|, of stars alone", stars_only=True
     ),
-    "pixels": Figure("CRPS pixels", "that of the table above", shown_as=RATIO),
-    "features": Figure("CRPS features", "that of the table above", shown_as=RATIO),
+    "pixels": Figure("CRPS pixels", "that of the table above", shown_as=SCORE),
+    "features": Figure("CRPS features", "that of the table above", shown_as=SCORE),
     "bispectrum": Figure(
         "bispectrum [%]",
         "mean of |B / B_true - 1|, both configurations, where the true one is positive",
@@ -173,9 +173,9 @@ def _exists(name: str, contrasts: Mapping[str, Contrast]) -> bool:
 
 
 def _with_unit(figure: Figure, summary: Summary) -> Figure:
-    if not figure.heading.startswith("CRPS"):
+    if figure.shown_as != SCORE:
         return figure
-    shown_as = RATIO if summary.over_exact else MILLIDEX
+    shown_as = RATIO if summary.over_exact else SCORE
     return replace(figure, heading=f"{figure.heading} {score_unit(summary)}", shown_as=shown_as)
 
 

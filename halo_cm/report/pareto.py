@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from halo_cm.benchmark import TRUTH_VS_TRUTH, RowSummary, Summary
 from halo_cm.containers import FloatArray
+from halo_cm.report.columns import MILLIDEX, score_unit
 from halo_cm.report.lines import choose_scale, plain_log_ticks
 from halo_cm.report.style import figure_style, looks, plain_label
 
@@ -104,11 +105,11 @@ def _errors(summary: Summary) -> list[_Quantity]:
             ),
         ),
         _Quantity(
-            "CRPS of features\n" + ("over exact draws'" if over_exact else "[dex]"),
+            "CRPS of features\n" + ("over exact draws'" if over_exact else score_unit(summary)),
             lambda row: (
                 _mean(row.crps_over_oracle["features"])
                 if over_exact and row.crps_over_oracle is not None
-                else float(np.mean([_mean(values) for values in row.crps_features.values()]))
+                else MILLIDEX * np.mean([_mean(v) for v in row.crps_features.values()]).item()
             ),
         ),
         _Quantity("Fréchet distance", lambda row: _mean_if_defined(row.frechet_distance)),

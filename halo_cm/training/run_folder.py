@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from halo_cm.atomic import lock, write_json
 from halo_cm.config.differences import differences
+from halo_cm.config.network import DiTConfig, UNetConfig
 from halo_cm.config.sampling import SamplingConfig
 from halo_cm.data.cutouts import read_geometry
 from halo_cm.errors import CheckpointError
@@ -70,10 +71,11 @@ class RunFolder:
         found = json.loads(self._facts.read_text())["config"]
         # a moved or copied file is the same data; versions before also wrote down its place
         found.get("data", {}).pop("path", None)
-        network = found.get("network", {})
-        network.setdefault("backbone", "unet")  # nor did they know another, nor latent channels
-        network.setdefault("latent_channels", 0)
-        # nor all ways of sampling: what they lacked has the defaults
+        # nor did they know all settings: what they lacked has the defaults
+        network = {"backbone": "unet"} | found.get("network", {})
+        shape = DiTConfig() if network["backbone"] == "dit" else UNetConfig()
+        found.get("training", {}).setdefault("compile", False)
+        found["network"] = shape.model_dump(mode="json") | network
         sampling, now = found.get("sampling", {}), self._relevant()
         if "levels" in sampling and "choose_levels" not in sampling:
             # they wrote down the default levels that were tuned, as if they were given

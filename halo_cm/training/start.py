@@ -66,7 +66,8 @@ def load_start(path: Path, emulator: Emulator, *, other_data: bool = False) -> E
     Raises
     ------
     CheckpointError
-        If the file is missing or damaged, or if channels, pixels, network, noise levels or (unless
+        If the file is missing or damaged, or if channels, pixels, network (but for added rings),
+        noise levels or (unless
         ``other_data``) the statistics of the data differ; the message lists the differences.
     """
     parts = ("network", "diffusion", "normalization")
@@ -94,13 +95,13 @@ def with_rings(model: Emulator, n_rings: int) -> Emulator:
         return model
     wider = shape.model_copy(update={"condition_rings": n_rings})
     config = model.config.model_copy(update={"network": wider})
-    grown = Emulator(config, model.normalization, sampler.name)
+    grown = Emulator(config, model.normalization, "consistency")
     grown.use_sampler(sampler.name, sampler.settings, uses_latent=model.uses_latent)
     weights, name = model.denoiser.state_dict(), "network.embedding.mlp.0.weight"
     before, after = weights[name], grown.denoiser.state_dict()[name]
     padding = (0, after.shape[1] - before.shape[1])  # the rings are its last inputs
     grown.denoiser.load_state_dict({**weights, name: functional.pad(before, padding)})
-    return grown
+    return grown.requires_grad_(False).eval()
 
 
 def make_teacher(objective: Objective, emulator: Emulator, origin: Path | None) -> Denoiser | None:

@@ -211,20 +211,26 @@ def test_block_means_of_noise_are_standard_normal(dims):
     assert block_means(torch.full((1, 1, *[64] * dims), 5.0), 1).abs().max() < 12
 
 
-@pytest.mark.parametrize("size", [(32, 32), (64, 64), (16, 16, 16)])
-def test_ring_means_follow_a_radial_profile(size):
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (33, 33), (16, 16, 16)])
+def test_rings_are_gaussians_of_the_log_of_the_radius(size):
     distance = centre_distance(torch.empty(1, 1, *size, dtype=torch.float64))
-    maps = torch.cat([torch.ones_like(distance), distance.log()], 1)
-    level, mean_log = ring_means(maps, 6).reshape(2, 6)
-    torch.testing.assert_close(level, torch.ones(6, dtype=torch.float64))
-    # from the innermost pixels outwards, about evenly in the logarithm
-    steps = mean_log.diff()
-    assert (steps > 0).all() and steps.max() < 4 * steps.min()
-    assert mean_log[0] < distance.min().log() + 0.8 and -0.7 < mean_log[-1] < 0
-    # a change far from the centre is seen by outer rings alone
-    edge = (distance > 0.7) * 1.0
-    inner, outer = ring_means(edge, 6)[0, [0, -1]]
-    assert inner < 1e-4 and outer > 0.3
+    log_radius = distance.clamp(min=1 / size[0]).log()
+    centres = log_radius.min() * torch.linspace(1, 0, 6, dtype=torch.float64)
+    mean, square = ring_means(torch.cat([log_radius, log_radius.square()], 1), 6).reshape(2, 6)
+    width = centres[1] - centres[0]
+    # beside them pixels are few, or the map ends
+    middle = slice(2, 4)
+    assert (mean - centres)[middle].abs().max() < 0.06 * width
+    assert ((square - mean.square()).sqrt() / width - 1)[middle].abs().max() < 0.06
+    assert (mean.diff() > 0).all() and (mean - centres).abs().max() < 0.75 * width
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 7), (8, 4)])
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_ring_means_of_small_and_odd_maps(size, n):
+    torch.testing.assert_close(
+        ring_means(torch.full((1, 1, *size), 3.0), n), torch.full((1, n), 3.0)
+    )
 
 
 def test_ring_means_are_those_of_each_map_and_keep_the_symmetries():

@@ -46,7 +46,13 @@ def data(tmp_path):
 def small_training(data, output, *, compiled):
     phases = [{"objective": {"name": n}, "steps": 4} for n in ("denoising", "ect")]
     training = {"phases": phases, "compile": compiled, "processes": 1, "log_every": 1}
-    network = {"patch_size": 2, "channels": [8, 16], "head_blocks": 1}
+    network = {
+        "patch_size": 2,
+        "channels": [8, 16],
+        "head_blocks": 1,
+        "noise_blocks": 2,
+        "condition_rings": 3,
+    }
     return train(make_config(data, output, training=training, network=network))
 
 

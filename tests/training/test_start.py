@@ -18,6 +18,7 @@ from halo_cm.errors import CheckpointError
 from halo_cm.manager import load_emulator, save_emulator
 from halo_cm.objectives.cd import ConsistencyDistillation
 from halo_cm.objectives.denoising import Denoising
+from halo_cm.objectives.vdm import VariationalDiffusion
 from halo_cm.training import loop
 from halo_cm.training.checkpoint import MODEL_KIND, read_tensors, write_tensors
 from halo_cm.training.run import train
@@ -338,11 +339,15 @@ def test_missing_models_are_noticed_before_anything_is_simulated(tmp_path, monke
 
 
 def test_a_training_can_add_rings_to_the_network_it_starts_from(tmp_path):
-    plain = emulator_of(network=NETWORK)
+    shape = {**NETWORK, "noise_blocks": 2, "latent_channels": 2}
+    plain, vdm = emulator_of(network=shape), VariationalDiffusion()
+    plain.use_sampler(vdm.sampler, vdm.sampler_settings)  # with a schedule beside the network
     for parameter in plain.denoiser.network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    fresh = emulator_of(network={**NETWORK, "condition_rings": 5}, seed=1)
+    fresh = emulator_of(network={**shape, "condition_rings": 5}, seed=1)
     start = load_start(saved(plain, tmp_path / "plain.safetensors"), fresh)
+    fresh.use_sampler(start.sampler.name, start.sampler.settings)
+    assert not start.training and not any(p.requires_grad for p in start.parameters())
     fresh.denoiser.load_state_dict(start.denoiser.state_dict())
     g = torch.Generator().manual_seed(0)
     n_maps, n_parameters = len(plain.geometry.scales), len(plain.geometry.parameter_names)

@@ -299,12 +299,14 @@ def test_moved_data_are_the_same(data, tmp_path, caplog):
     there.write_bytes(data.read_bytes())
     train(make_config(there, tmp_path))
     there.rename(here)
-    # versions before wrote down the place of the data, and no backbone
+    # versions before wrote down the place of the data, and not all settings of the network
     facts = tmp_path / "tiny" / "run.json"
     content = json.loads(facts.read_text())
     assert "path" not in content["config"]["data"]
     content["config"]["data"]["path"] = str(there)
     assert content["config"]["network"].pop("backbone") == "unet"
+    for setting in ("head_blocks", "noise_blocks", "condition_rings", "latent_channels"):
+        assert content["config"]["network"].pop(setting) == 0
     facts.write_text(json.dumps(content))
     with caplog.at_level("INFO", logger="halo_cm"):
         train(make_config(here, tmp_path))
