@@ -34,7 +34,8 @@ class ValidationScore:
     Attributes
     ----------
     score
-        ``power + crps``: what the model of a run is chosen by.
+        ``power + crps + mass``: what the model of a run is chosen by. P is the power of the
+        overdensity and does not see that all masses are doubled; logs of them see it too little.
     power
         Mean over channels and wavenumbers up to half Nyquist of |ln(P / P_true)|, with P averaged
         over cutouts.
@@ -126,22 +127,30 @@ class Validator:
         crps = crps_fair(field_features(fields, self._width), self._true_features)
         crps = crps.reshape(len(crps), -1).mean(1)
         power = self._power_error(self._power(fields).mean(1))
-        masses = fields.mean((0, 1, 3, 4), np.float64) / self._truth.mean((0, 2, 3), np.float64)
-        scores = power + self._weights @ crps
+        mass = self._mass_error(fields.mean((1, 3, 4), np.float64))
+        scores = power + self._weights @ crps + mass
         return ValidationScore(
             score=float(scores[0]),
             power=float(power[0]),
             crps=float(crps.mean()),
-            mass=float(np.abs(masses - 1).mean()),
+            mass=float(mass[0]),
             resamples=tuple(scores[1:].tolist()),
         )
 
     def _power_error(self, power: FloatArray) -> FloatArray:
         """Mean |ln(P / P_true)| of each resample, from powers of shape (N, C, K)."""
-        mean, true = (np.tensordot(self._weights, p, 1) for p in (power, self._true_power))
-        # a resample may lack stars: nothing is compared there
-        ratio = np.divide(mean, true, out=np.ones_like(mean), where=true > 0)
+        ratio = self._ratio_of_means(power, self._true_power)
         return np.asarray(np.abs(np.log(np.maximum(ratio, 1e-6))).mean((1, 2)))
+
+    def _mass_error(self, mass: FloatArray) -> FloatArray:
+        """Mean |M / M_true - 1| of each resample, from mean masses of shape (N, C)."""
+        ratio = self._ratio_of_means(mass, self._truth.mean((2, 3), np.float64))
+        return np.asarray(np.abs(ratio - 1).mean(1))
+
+    def _ratio_of_means(self, values: FloatArray, true: FloatArray) -> FloatArray:
+        """Ratio of both means in each resample, 1 where it lacks what is compared (stars)."""
+        mean, true = (np.tensordot(self._weights, x, 1) for x in (values, true))
+        return np.divide(mean, true, out=np.ones_like(mean), where=true > 0)
 
     def _power(self, fields: FloatArray) -> FloatArray:
         """Power up to half Nyquist of each map, shape (..., C, K)."""

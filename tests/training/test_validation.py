@@ -38,21 +38,48 @@ def test_a_constant_factor_moves_masses_and_not_the_power_of_overdensities(monke
     assert found.error < 0.01, "every halo has the same error"
 
 
+def test_doubled_masses_are_worse_than_a_wrong_shape(monkeypatch):
+    # a consistency training that had lost the level of the gas was taken for the better power
+    truth = make_cutouts(n=20)
+    mean = truth.target.mean((2, 3), keepdims=True)
+    doubled, smooth = truth.target.copy(), mean + 0.9 * (truth.target - mean)
+    doubled[:, 1] *= 2.3
+    doubled, smooth = (
+        score_of(monkeypatch, np.stack([x] * 2, axis=1), truth) for x in (doubled, smooth)
+    )
+    assert doubled.power + doubled.crps < smooth.power + smooth.crps
+    assert not doubled.competes_with(smooth)
+
+
+def test_the_error_holds_that_of_the_mass(monkeypatch):
+    rng = np.random.default_rng(7)
+    truth = make_cutouts(n=400)
+    fields = truth.target * rng.lognormal(0.3, 0.5, 400)[:, None, None, None]
+    parts = [np.arange(i, i + 20) for i in range(0, 400, 20)]
+    found = [
+        score_of(monkeypatch, np.stack([fields[p]] * 2, axis=1), truth.select(p)) for p in parts
+    ]
+    error = np.sqrt(np.mean([f.error**2 for f in found]))
+    assert error == pytest.approx(np.std([f.score for f in found], ddof=1), rel=0.5)
+    assert error > 1.5 * np.std([f.crps for f in found], ddof=1), "the mass counts"
+
+
 def test_a_smaller_contrast_is_the_logarithm_of_its_square(monkeypatch):
     truth = make_cutouts(n=20)
     mean = truth.target.mean((2, 3), keepdims=True)  # P is that of (m - mean) / mean
     fields = mean + 0.9 * (truth.target - mean)
     found = score_of(monkeypatch, np.stack([fields] * 2, axis=1), truth)
     assert found.power == pytest.approx(-2 * np.log(0.9), rel=1e-3)
-    assert found.score == pytest.approx(found.power + found.crps)
+    assert found.score == pytest.approx(found.power + found.crps + found.mass)
 
 
 def test_the_error_is_the_scatter_over_universes(monkeypatch):
     # log-normal factors of haloes: the CRPS of many disjoint sets of 20 haloes scatters as the
-    # bootstrap of one set says; power is kept equal, so that only the mean over haloes is tested
+    # bootstrap of one set says; power is kept equal, and the mean mass away from the true one, where
+    # its error has a kink
     rng = np.random.default_rng(1)
     truth = make_cutouts(n=400)
-    factor = rng.lognormal(0, 0.3, 400)[:, None, None, None]
+    factor = rng.lognormal(0.3, 0.3, 400)[:, None, None, None]
     fields = np.stack([truth.target * factor] * 2, axis=1)
     parts = [np.arange(i, i + 20) for i in range(0, 400, 20)]
     found = [score_of(monkeypatch, fields[p], truth.select(p)) for p in parts]
