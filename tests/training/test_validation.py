@@ -75,8 +75,8 @@ def test_a_smaller_contrast_is_the_logarithm_of_its_square(monkeypatch):
 
 def test_the_error_is_the_scatter_over_universes(monkeypatch):
     # log-normal factors of haloes: the CRPS of many disjoint sets of 20 haloes scatters as the
-    # bootstrap of one set says; power is kept equal, and the mean mass away from the true one, where
-    # its error has a kink
+    # bootstrap of one set says; power is kept equal, and the mean mass away from the true one,
+    # where its error has a kink
     rng = np.random.default_rng(1)
     truth = make_cutouts(n=400)
     factor = rng.lognormal(0.3, 0.3, 400)[:, None, None, None]
