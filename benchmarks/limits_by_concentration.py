@@ -1,7 +1,7 @@
 """Do the errors of a model's mean follow the concentration of haloes, which maps show in part?
 
     python benchmarks/limits_by_concentration.py data/default.h5 data/default_oracle.h5 \\
-        halo_cm/weights/consistency.safetensors [MORE ...] [--boxes 3] [--members 32]
+        halo_cm/weights/consistency.safetensors [MORE ...] [--boxes 3] [--steps 1] [--members 32]
 
 A projection tells the mass and the concentration of a halo less well than its particles do, which
 exact draws know. For each model and channel: the error of its mean of the features (log masses,
@@ -31,7 +31,7 @@ from halo_cm.networks.patch_network import ring_means
 from halo_cm.sampling import sample
 from halo_cm.statistics import field_features
 
-N_RINGS, PENALTY = 10, 10.0
+N_RINGS, PENALTY = 8, 10.0
 
 
 def log_concentration(data: Path, cutouts: Cutouts) -> FloatArray:
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("oracle", type=Path)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--boxes", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--members", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -85,7 +86,7 @@ def main() -> None:
             ModelManager.load(path),
             cutouts.condition,
             options.members,
-            1,
+            options.steps,
             parameters=cutouts.parameters,
             seed=options.seed,
         )

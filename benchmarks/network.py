@@ -24,7 +24,10 @@ from halo_cm.networks.build import build_network
 from halo_cm.networks.patch_network import PatchNetwork
 
 SHAPES = {
-    "quickstart: patch 4, 64-128": UNetConfig(patch_size=4, channels=(64, 128)),
+    "patch 4, 64-128 (the default)": UNetConfig(patch_size=4, channels=(64, 128)),
+    "quickstart: and a head of 32, 2 blocks": UNetConfig(
+        patch_size=4, channels=(64, 128), head_channels=32, head_blocks=2
+    ),
     "patch 4, 64-128-192": UNetConfig(patch_size=4, channels=(64, 128, 192)),
     "patch 2, 48-96-128": UNetConfig(patch_size=2, channels=(48, 96, 128)),
     "patch 1, 48-96-128 (plain)": UNetConfig(patch_size=1, channels=(48, 96, 128)),

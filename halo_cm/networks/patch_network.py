@@ -166,7 +166,7 @@ def ring_means(x: Tensor, n: int) -> Tensor:
     in the logarithm of the radius, of which each interval has the same weight.
     """
     distance = centre_distance(x)[0].flatten()
-    # half a pixel for one at the very centre; a map of one pixel has a single ring
+    # half a pixel for one at the very centre; all rings of a map of one pixel are alike
     log_radius = distance.clamp(min=1 / max(x.shape[2:])).log()  # of the edge: 0
     innermost = log_radius.min().clamp(max=-0.1)
     centres = innermost * torch.linspace(1, 0, n, device=x.device, dtype=x.dtype)

@@ -178,7 +178,7 @@ def _scores(summary: Summary) -> list[Column]:
 
 
 def _millidex(dex: float) -> str:
-    """At most three digits of a score in thousandths of a dex."""
+    """Score in thousandths of a dex, to three significant digits."""
     return np.format_float_positional(MILLIDEX * dex, 3, fractional=False, trim="-")
 
 

@@ -67,8 +67,8 @@ def load_start(path: Path, emulator: Emulator, *, other_data: bool = False) -> E
     ------
     CheckpointError
         If the file is missing or damaged, or if channels, pixels, network (but for added rings),
-        noise levels or (unless
-        ``other_data``) the statistics of the data differ; the message lists the differences.
+        noise levels or (unless ``other_data``) the statistics of the data differ; the message lists
+        the differences.
     """
     parts = ("network", "diffusion", "normalization")
     advice = ', or tune its weights to the data of this run: training.start_data = "other"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -132,5 +133,8 @@ def load(path: Path) -> TrainingState | None:
         )
     if best is not None:
         known = {name: best[name] for name in parts}
-        facts["best"] = ValidationScore(**{**known, "resamples": tuple(best["resamples"])})
+        found = ValidationScore(**{**known, "resamples": tuple(best["resamples"])})
+        # versions before left the mass out: nothing can be compared with such a score
+        complete = math.isclose(found.score, found.power + found.crps + found.mass, rel_tol=1e-6)
+        facts["best"] = found if complete else None
     return TrainingState(Position(**{name: facts[name] for name in names}), tensors)

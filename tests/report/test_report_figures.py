@@ -201,13 +201,17 @@ def test_coverage_and_its_difference_to_the_credibility(summary) -> None:
     assert texts_overlap(figure) == []
 
 
-def test_pareto_figure(summary) -> None:
+def test_pareto_figure(summary, summary_without_oracle) -> None:
     figure = pareto_figure(summary)
     assert len(figure.axes) == 9
     first = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
     np.testing.assert_allclose(first[0].get_xdata(), [1, 2])
     np.testing.assert_allclose(first[0].get_ydata(), [4, 8])
     assert figure.axes[7].get_xlabel() == "seconds per halo"
+    in_dex = pareto_figure(summary_without_oracle).axes[3]
+    assert "[mdex]" in in_dex.get_ylabel()
+    first = [line for line in in_dex.get_lines() if line.get_marker() == "o"]
+    assert first[0].get_ydata()[0] == pytest.approx(2080)
     assert texts_overlap(figure) == []
     unknown = tuple(replace(row, training_core_seconds=None) for row in summary.rows)
     assert len(pareto_figure(replace(summary, rows=unknown)).axes) == 6

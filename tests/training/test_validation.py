@@ -33,7 +33,7 @@ def test_a_constant_factor_moves_masses_and_not_the_power_of_overdensities(monke
     found = score_of(monkeypatch, 1.1 * np.stack([truth.target] * 2, axis=1), truth)
     # features add a least mass to the aperture's, so that their shift is below log10(1.1)
     assert found.power == pytest.approx(0, abs=1e-6)
-    assert found.mass == pytest.approx(0.1, rel=1e-5)
+    assert found.mass == pytest.approx(np.log(1.1), rel=1e-5)
     assert 0 < found.crps < 2 * np.log10(1.1)
     assert found.error < 0.01, "every halo has the same error"
 
