@@ -30,8 +30,8 @@ class BackboneConfig(Section):
     field as a whole; 0 leaves them out."""
     condition_rings: Natural = 0
     """Rings around the centre whose mean condition maps enter the embedding, so that all layers
-    know mass and concentration of the halo; 0 leaves them out. More rings than
-    half the side has pixels repeat each other."""
+    know mass and concentration of the halo; 0 leaves them out. Of many, those next to the centre,
+    where pixels are few, repeat each other."""
     latent_channels: Natural = 0
     """Maps of noise beside the condition, for objectives that draw several samples at a level."""
 

@@ -70,8 +70,8 @@ class TrainingConfig(Section):
     phases: Annotated[tuple[PhaseConfig, ...], Field(strict=False, min_length=1)]
     """The phases in order; each starts from the averaged weights of the one before."""
     start: FilePath | None = None
-    """Model file whose weights the first phase starts from, of the same network or one
-    without `network.condition_rings`."""
+    """Model file whose weights the first phase starts from, of the same network or of one without
+    `network.condition_rings`."""
     start_data: Literal["same", "other"] = "same"
     """Whether `start` was trained on this run's data; if not, its statistics may differ."""
     batch_size: Count = 32
