@@ -2,6 +2,7 @@
 
     pip install jaxpm==0.1.6 packaging "setuptools<81"
     python benchmarks/finite_box_power.py [--boxes 64] [--fine-boxes 3] [--out table.json]
+    python benchmarks/finite_box_power.py --reference halo_cm/universe/jaxpm.json --fine-boxes 4
 
 JaxPM (Differentiable Universe Initiative) moves the particles of boxes of the preset default: it
 gets the initial overdensity, and shares no code with this package. Its mean P(k) over halofit and
@@ -11,6 +12,10 @@ longest. Many boxes of 64^3 particles say it, times what 128^3 particles give ov
 from the same modes in a few. Beside it, the same of our own code in the same boxes, how it changes
 with sigma_8, and both codes in a box four times as wide. One thread; about 10 CPU-seconds a box of
 64^3 particles and 2 minutes one of 128^3.
+
+With ``--reference`` it is run for boxes 0 to 31 of the preset itself, from the longest 64^3 of
+their modes, times what 128^3 give over 64^3 in a few: the power that `halo-cm simulate --check`
+expects of these very boxes up to 1 h/Mpc (`halo_cm.universe.same_modes`).
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ from halo_cm.universe.box_power import BoxPower
 from halo_cm.universe.cosmology import Cosmology
 from halo_cm.universe.design import plan_box, with_boxes
 from halo_cm.universe.expectations import BoxTheory, initial_modes
+from halo_cm.universe.same_modes import identity
 
 logger = logging.getLogger("halo_cm.benchmarks")
 
@@ -155,11 +161,15 @@ def main() -> None:
     parser.add_argument("--wide-boxes", type=int, default=1)
     parser.add_argument("--steps", type=int, default=N_STEPS)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--reference", type=Path, help="write the power of the preset's own boxes")
     options = parser.parse_args()
     if options.boxes < 2 or options.fine_boxes < 2:
         parser.error("--boxes and --fine-boxes must be at least 2: errors come from their scatter")
     set_verbosity("summary")
     torch.set_num_threads(1)
+    if options.reference is not None:
+        write_reference(options.reference, options.fine_boxes, options.steps)
+        return
     tables: dict[str, np.ndarray] = {}
     for name, n, count, boxsize, n_jaxpm in (
         ("many", 64, options.boxes, 50.0, None),
@@ -176,6 +186,45 @@ def main() -> None:
             if options.out is not None:
                 write_json(options.out, {key: value.tolist() for key, value in tables.items()})
     summarise(tables)
+
+
+def write_reference(path: Path, n_fine: int, n_steps: int, n_boxes: int = 32) -> None:
+    """Write P over halofit of the boxes of the preset default, from their own modes."""
+    config = universe(128, n_boxes)
+    boxes = range(n_boxes)
+    coarse = np.array([power_over_theory(config, i, n_steps, 64)[0] for i in boxes])
+    fine = np.array([power_over_theory(config, i, n_steps)[:2] for i in range(n_fine)])
+    write_json(path, reference(config, coarse, fine, n_steps))
+
+
+def reference(
+    config: UniverseConfig, coarse: np.ndarray, fine: np.ndarray, n_steps: int
+) -> dict[str, Any]:
+    """The table of `halo_cm.universe.same_modes`.
+
+    ``coarse``: JaxPM with 64^3 particles in every box, (boxes, 7). ``fine``: JaxPM and our code
+    with 128^3 in the first few, (few, 2, 7).
+    """
+    bands = slice(BANDS.index(1.0))
+    few = len(fine)
+    finer, ours = fine[:, 0] / coarse[:few], fine[:, 1] / fine[:, 0]
+    rows = []
+    for index, values in enumerate((coarse * finer.mean(0))[:, bands]):
+        theory = BoxTheory.of_box(config, plan_box(config, index))
+        rows.append({**identity(theory), "power_over_halofit": values.round(4).tolist()})
+    return {
+        "about": "P(k) over halofit today, by JaxPM 0.1.6 from the initial modes of the boxes of "
+        "the preset default, seed 0: benchmarks/finite_box_power.py --reference. 64^3 particles "
+        "from the longest modes, times what 128^3 give over 64^3 in the first boxes (below: mean "
+        "and its standard error in each band); beside it our code over JaxPM there, with 128^3",
+        "steps": n_steps,
+        "fine_boxes": few,
+        "finer": finer.mean(0)[bands].round(4).tolist(),
+        "finer_error": (finer.std(0, ddof=1) / np.sqrt(few))[bands].round(4).tolist(),
+        "ours_over_jaxpm": ours.mean(0)[bands].round(4).tolist(),
+        "bands": list(BANDS[: BANDS.index(1.0) + 1]),
+        "boxes": rows,
+    }
 
 
 def summarise(tables: dict[str, np.ndarray]) -> None:

@@ -35,6 +35,7 @@ from halo_cm.universe.measurements import (
     GravityMeasurement,
 )
 from halo_cm.universe.profiles import nfw_mass
+from halo_cm.universe.same_modes import SAME_MODES_ERROR
 
 #: Largest error of a halo count; bins of a larger Poisson error fail beyond so many sigma.
 COUNT_TOLERANCE, COUNT_SIGMAS = 0.15, 3.0
@@ -53,17 +54,21 @@ PROFILE_RADII, PROFILE_CONCENTRATION, PROFILE_TOLERANCE = (0.2, 0.5, 2.0), 4.75,
 ABACUS_PROFILE = (0.168, 0.525, 1.66)
 
 _MASS_NAMES = ("of 1e13-2e13", "of 2e13-5e13", "of 5e13-1e14", "of 1e14 and more")
+_EXPECTED_POWER = "halofit in a box of these modes"
 _POWER_REASON = (
-    "5% or two standard errors over boxes (up to 1 h/Mpc with the 2.5% of the expectation), "
-    "what is more"
+    "5% or two standard errors over boxes (up to 1 h/Mpc with the 2.5% of an expectation that is "
+    "not of the same modes), what is more"
 )
 _POWER_NOTE = (
     "Mean over all boxes of P / halofit, with its standard error. Expected: a halo model with the "
     "haloes of Tinker08 for the initial modes of these very boxes over one for all waves; haloes "
-    "lighter than min_displaced_mass are not resolved. Up to 1 h/Mpc, what gravity makes of waves "
-    "that lack longer ones comes on top, as an independent code gives it for boxes of this size "
-    "(JaxPM, benchmarks/finite_box_power.py). The power of the longest waves over that of "
-    "their initial modes is expected to one loop without the waves that the box lacks."
+    "lighter than min_displaced_mass are not resolved. Up to 1 h/Mpc instead the power that an "
+    "independent code (JaxPM, benchmarks/finite_box_power.py) gives for the same initial modes, "
+    "which tests gravity alone (the modes are ours); where it was not run for a box, the halo "
+    "model times what gravity makes of waves that lack longer ones, by that code in other boxes "
+    "of this size: the details have the ratio to that as well. The noise of haloes' particles, "
+    "whose directions are random, is subtracted. The power of the longest waves over that of their "
+    "initial modes is expected to one loop without the waves that the box lacks."
 )
 _GROWTH_NOTE = (
     "Particles that move by 1% of their spacing, from a lattice. Shorter waves grow too little, "
@@ -154,10 +159,14 @@ def power_topic(boxes: Sequence[GravityMeasurement], unjudged: str, longest: flo
         Wavenumber of the longest waves [h/Mpc].
     """
     bands = np.array([box.power for box in boxes])
-    ratio, errors = _power_ratio(bands)
-    measured, expected = bands.mean(0)[:2]
+    measured, expected, linear = bands.mean(0)[:3]
     coupled = np.array(POWER_BANDS[1:]) <= COUPLING_BANDS[-1]
-    errors = np.hypot(errors, np.where(coupled, COUPLING_ERROR, 0.0))
+    share = float(np.mean([box.from_same_modes for box in boxes]))
+    ratio, errors = _power_ratio(bands[:, 0], bands[:, 1])
+    error = (1 - share) * COUPLING_ERROR + share * SAME_MODES_ERROR
+    errors = np.hypot(errors, np.where(coupled, error, 0.0))
+    over_theory, theory_errors = _power_ratio(bands[:, 0], bands[:, 3])
+    theory_errors = np.hypot(theory_errors, np.where(coupled, COUPLING_ERROR, 0.0))
     tolerances = np.fmax(POWER_TOLERANCE, POWER_SIGMAS * errors)
     waves = np.array([box.longest for box in boxes])
     error = float(np.nan_to_num(error_of_mean(waves[:, 1])))
@@ -176,10 +185,17 @@ def power_topic(boxes: Sequence[GravityMeasurement], unjudged: str, longest: flo
         details = {
             "over halofit": measured[i],
             "expected over halofit": expected[i],
-            "linear over halofit": bands[:, 2, i].mean(),
+            "linear over halofit": linear[i],
             "standard error": errors[i],
         }
-        name = f"P(k) at {low:g}-{high:g} h/Mpc / halofit in a box of these modes"
+        if coupled[i]:
+            details |= {
+                "share of boxes with the power of their own modes": share,
+                "over halofit in a box of these modes": over_theory[i],
+                "standard error of that": theory_errors[i],
+            }
+        theory = "JaxPM from the same modes" if share == 1 and coupled[i] else _EXPECTED_POWER
+        name = f"P(k) at {low:g}-{high:g} h/Mpc / {theory}"
         why = unjudged or no_waves(high, longest) or _no_coupling(low, longest)
         gates.append(judge(name, ratio[i], 1, tolerances[i], unjudged=why, details=details))
     curves = _power_curves(boxes, expected, tolerances)
@@ -197,11 +213,10 @@ def _no_coupling(lowest: float, longest: float) -> str:
     )
 
 
-def _power_ratio(bands: Array) -> tuple[Array, Array]:
+def _power_ratio(measured: Array, expected: Array) -> tuple[Array, Array]:
     """Mean power over mean expectation, and its standard error to first order, (n_bands,) each."""
-    measured, expected = bands.mean(0)[:2]
-    ratio = measured / expected
-    errors: Array = error_of_mean((bands[:, 0] - ratio * bands[:, 1]) / expected)
+    ratio, mean = measured.mean(0) / expected.mean(0), expected.mean(0)
+    errors: Array = error_of_mean((measured - ratio * expected) / mean)
     return ratio, errors
 
 

@@ -17,7 +17,7 @@ from halo_cm.processes import Report
 from halo_cm.seeding import generator
 from halo_cm.universe.baryons import HydroDraw
 from halo_cm.universe.box import Box, n_gravity_reports
-from halo_cm.universe.box_power import LARGEST_K, BoxPower
+from halo_cm.universe.box_power import LARGEST_K, BoxPower, noise_of_haloes
 from halo_cm.universe.expectations import BoxTheory
 from halo_cm.universe.haloes import periodic_difference
 from halo_cm.universe.initial_conditions import (
@@ -28,6 +28,7 @@ from halo_cm.universe.initial_conditions import (
 from halo_cm.universe.latents import Astrophysics
 from halo_cm.universe.matter import Matter
 from halo_cm.universe.particle_mesh import ParticleMesh, evolve
+from halo_cm.universe.same_modes import power_of_same_modes
 
 Array = NDArray[np.float64]
 
@@ -67,13 +68,17 @@ class GravityMeasurement:
         Haloes in `MASS_EDGES`: found, of Tinker08, and of Tinker08 for the modes of the box,
         shape (3, 4).
     power, fine_power
-        P over halofit in `POWER_BANDS` and `FINE_BANDS`: measured, expected of the box, and linear
-        theory, shape (3, n_bands).
+        P over halofit in `POWER_BANDS` and `FINE_BANDS`: measured less the noise of haloes'
+        particles, expected of the box, of linear theory, and of the halo model with the coupling
+        of waves in such boxes, which is the expectation where another code does not say it, shape
+        (4, n_bands).
     longest
         Wavenumber [h/Mpc] of the longest modes, P over the power of the initial modes, and what
         perturbation theory expects of this.
     profiles
         M(<x R200c) / M200c of each halo at `RADII`, shape (H, n_radii).
+    from_same_modes
+        Whether the power expected up to 1 h/Mpc is that of another code from the same modes.
     """
 
     counts: Array
@@ -81,6 +86,7 @@ class GravityMeasurement:
     fine_power: Array
     longest: Array
     profiles: Array
+    from_same_modes: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,11 +194,17 @@ def _gravity(box: Box, dmo: BoxPower) -> GravityMeasurement:
     counts += [theory.counts(MASS_EDGES, of_box=of_box) for of_box in (False, True)]
     k = np.geomspace(dmo.k.min(), dmo.k.max(), 400)
     reference = np.interp(dmo.k, k, theory.halofit(k))
+    noise = np.interp(dmo.k, k, noise_of_haloes(matter, k))
+    of_theory = np.interp(dmo.k, k, theory.finite_box_factor(k, box.config))
+    of_theory *= theory.coupling(dmo.k)
+    same_modes = power_of_same_modes(theory, dmo.k)
+    known = np.full(len(dmo.k), np.nan) if same_modes is None else same_modes
     ratios = np.stack(
         [
-            dmo.power / reference,
-            np.interp(dmo.k, k, theory.finite_box_factor(k, box.config)) * theory.coupling(dmo.k),
+            (dmo.power - noise) / reference,
+            np.where(np.isfinite(known), known, of_theory),
             theory.linear(dmo.k) / reference,
+            of_theory,
         ]
     )
     inside = [
@@ -211,6 +223,7 @@ def _gravity(box: Box, dmo: BoxPower) -> GravityMeasurement:
             ]
         ),
         profiles=np.array(inside),
+        from_same_modes=same_modes is not None,
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from halo_cm.config.universe import UniverseConfig
 from halo_cm.universe.check import judge
-from halo_cm.universe.expectations import SUPPRESSION
+from halo_cm.universe.expectations import COUPLING_ERROR, SUPPRESSION
 from halo_cm.universe.gates import Array, Gate, Topic, UniverseCheck, curve, gate, no_waves
 from halo_cm.universe.gravity_gates import mass_function_topic, power_topic
 from halo_cm.universe.hydro_gates import (
@@ -29,6 +29,7 @@ from halo_cm.universe.measurements import (
     GravityMeasurement,
     star_statistics,
 )
+from halo_cm.universe.same_modes import SAME_MODES_ERROR
 
 LONGEST = 2 * math.pi / 50
 OMEGA_B = 0.3 * 0.16
@@ -38,8 +39,8 @@ def make_gravity(**changes: Array) -> GravityMeasurement:
     """A box that passes all gates on its counts and power."""
     fine = GravityMeasurement(
         counts=np.array([[25, 14, 7, 6]] * 3),
-        power=np.ones((3, 7)),
-        fine_power=np.ones((3, 24)),
+        power=np.ones((4, 7)),
+        fine_power=np.ones((4, 24)),
         longest=np.array([0.16, 1.0, 1.0]),
         profiles=np.ones((4, 8)),
     )
@@ -186,7 +187,7 @@ def test_power_is_judged_by_its_standard_error() -> None:
     def gates_of(values: list[float]) -> tuple[Gate, ...]:
         boxes = []
         for value in values:
-            power = np.ones((3, 7))
+            power = np.ones((4, 7))
             power[0, 2] = value
             boxes.append(make_gravity(power=power))
         return power_topic(boxes, "", LONGEST).gates
@@ -202,6 +203,32 @@ def test_power_is_judged_by_its_standard_error() -> None:
     assert missing.passed is False and missing.measured is None
 
 
+def test_power_of_the_same_modes_has_no_error_of_its_expectation() -> None:
+    power = np.ones((4, 7))
+    power[0, 0] = 1.06
+    apart, same = (
+        make_gravity(power=power),
+        replace(make_gravity(power=power), from_same_modes=True),
+    )
+
+    def first(boxes: list[GravityMeasurement]) -> Gate:
+        return power_topic(boxes, "", LONGEST).gates[1]
+
+    both, mixed, none = (first([same] * 8), first([same, apart] * 4), first([apart] * 8))
+    assert [g.details["standard error"] for g in (both, mixed, none)] == [
+        SAME_MODES_ERROR,
+        pytest.approx(0.5 * (SAME_MODES_ERROR + COUPLING_ERROR)),
+        COUPLING_ERROR,
+    ]
+    name = "share of boxes with the power of their own modes"
+    assert [g.details[name] for g in (both, mixed, none)] == [1, 0.5, 0]
+    # what theory alone says stays on record
+    assert both.details["over halofit in a box of these modes"] == pytest.approx(1.06)
+    assert both.details["standard error of that"] == COUPLING_ERROR
+    assert "JaxPM from the same modes" in both.name and "halofit" in mixed.name
+    assert not both.passed and both.tolerance == 0.05
+
+
 def test_power_of_boxes_of_another_size() -> None:
     # a box may be too small for a band
     small = power_topic([make_gravity()] * 8, "", 1.0).gates
@@ -212,7 +239,7 @@ def test_power_of_boxes_of_another_size() -> None:
     assert [g.passed for g in wide[1:4]] == [None, None, True]
     assert "known for boxes of 50 Mpc/h, not for 100 Mpc/h" in wide[1].reason
     # whatever was measured, nothing can be expected there
-    power = np.ones((3, 7))
+    power = np.ones((4, 7))
     power[1, :2] = np.nan
     unknown = power_topic([make_gravity(power=power)] * 8, "", 2 * math.pi / 100).gates
     assert [g.passed for g in unknown[1:4]] == [None, None, True]
