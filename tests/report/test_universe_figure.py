@@ -33,8 +33,8 @@ def make_box(seed: int) -> BoxMeasurement:
     counts = np.array([rng.poisson((23, 13, 4, 2)), (23, 13, 4, 2), (23, 13, 3.5, 1.4)], float)
     gravity = GravityMeasurement(
         counts=counts,
-        power=np.full((3, 7), 0.8) + 0.02 * rng.standard_normal((3, 7)),
-        fine_power=np.array([[0.8], [0.8], [0.4]]) + 0.02 * rng.standard_normal((3, 24)),
+        power=np.full((4, 7), 0.8) + 0.02 * rng.standard_normal((4, 7)),
+        fine_power=np.array([[0.8], [0.8], [0.4], [0.8]]) + 0.02 * rng.standard_normal((4, 24)),
         longest=np.array([0.16, 1.0, 1.0]),
         profiles=np.array([0.07, 0.19, 0.31, 0.55, 0.76, 1, 1.27, 1.64])
         * rng.lognormal(0, 0.1, (40, 8)),
