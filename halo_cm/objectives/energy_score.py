@@ -6,12 +6,15 @@ models tuned on CRPS: Swift (arXiv:2509.25631).
 
 Tuning sigma_max alone leaves the lower levels behind, and more steps then make samples worse. A
 share of the batches therefore scores the sample of the several-step sampler: earlier evaluations
-without gradient, the last one at a lower level with it.
+without gradient, the last one at a lower level with it. Another share keeps the low levels a
+consistency map of noisy data (`halo_cm.objectives.ect`), which takes away the noise that one
+evaluation leaves where all samples should agree; a score of two members hardly sees it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -19,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from halo_cm.objectives.base import Step
+from halo_cm.objectives.ect import EasyConsistencyTuning
 from halo_cm.objectives.fair_scores import ScoredObjective
 
 if TYPE_CHECKING:
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
     from halo_cm.diffusion.denoiser import Denoiser
 
 
+#: Consistency training of the low levels: most t lie in 0.02-1, r at sigma_min and then at 0.7 t.
+LOW_LEVELS = EasyConsistencyTuning(p_mean=-2.0, p_std=1.0, top_share=0.0, q=4.0, n_stages=2)
+
+
 class EnergyScore(ScoredObjective):
     """Settings and samples of energy-score tuning."""
 
@@ -35,6 +43,19 @@ class EnergyScore(ScoredObjective):
     multistep_share: float = Field(
         0.25, ge=0, lt=1, description="share of the batches that tune a later step of the sampler"
     )
+    consistency_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the batches that are consistency training instead"
+    )
+
+    def loss(self, step: Step, batch: Batch) -> Tensor:
+        """Scores of the members, or the loss of `LOW_LEVELS` on as many fields."""
+        if self.consistency_share and self._draw(step) < self.consistency_share:
+            return LOW_LEVELS.loss(step, repeated(batch, self.n_members))
+        return super().loss(step, batch)
+
+    @staticmethod
+    def _draw(step: Step) -> float:
+        return float(torch.rand((), generator=step.generator, device=step.generator.device))
 
     def members(self, step: Step, batch: Batch) -> Sequence[Tensor]:
         """Independent samples of each condition, (B, C, H, W) each."""
@@ -61,3 +82,10 @@ class EnergyScore(ScoredObjective):
             return ()
         levels = schedules[int(which * len(schedules))]
         return levels[: 1 + int(depth * len(levels))]
+
+
+def repeated(batch: Batch, n: int) -> Batch:
+    """Every cutout n times, one whole batch after another."""
+    return replace(
+        batch, **{f.name: torch.cat([getattr(batch, f.name)] * n) for f in fields(batch)}
+    )

@@ -12,6 +12,7 @@ import pytest
 import torch
 from gaussian_world import make_step
 
+from halo_cm.data.normalize import Batch
 from halo_cm.objectives.energy_score import EnergyScore
 from halo_cm.objectives.fair_scores import energy_score
 from halo_cm.objectives.features import (
@@ -245,3 +246,42 @@ def test_only_the_last_evaluation_of_a_rollout_has_a_gradient():
         ("frozen", 80.0, False), ("frozen", 4.0, False), ("frozen", 1.0, False),
         ("student", 0.25, True),
     ]  # fmt: skip
+
+
+def test_a_share_of_the_batches_is_consistency_training_of_low_levels():
+    seen = []
+
+    def denoiser(x, sigma, condition, parameters):
+        seen.append(sigma)
+        return x / (1 + sigma.view(-1, 1, 1, 1) ** 2)
+
+    denoiser.sigma_data = 1.0
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    none = torch.zeros(4, 1)
+    batch = Batch(x, x, none, x, x, none, torch.arange(4))
+    objective = EnergyScore(multistep_share=0, consistency_share=0.25, physical=False)
+    step = make_step(None, 0.002, torch.Generator().manual_seed(0))
+    step = replace(step, denoiser=denoiser, frozen=denoiser)
+    for _ in range(400):
+        objective.loss(step, batch)
+    scored = [bool((sigma == step.sigma_max).all()) for sigma in seen]
+    pairs = torch.stack([sigma for sigma, top in zip(seen, scored, strict=True) if not top])
+    t, r = pairs[::2], pairs[1::2]
+    assert len(t) / 400 == pytest.approx(0.25, abs=0.06)
+    assert t.shape[1] == 8  # as many fields as a score has members
+    assert (r < t).all() and t.quantile(0.9) < 1 and (r >= step.sigma_min).all()
+
+
+def test_without_a_share_of_consistency_training_no_random_number_is_spent():
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    batch = SimpleNamespace(x_clean=x, condition=x, parameters=torch.zeros(2, 1))
+    objective = EnergyScore(multistep_share=0, physical=False)
+    step = make_step(None, 0.002, torch.Generator().manual_seed(0))
+    step = replace(step, denoiser=lambda x, sigma, condition, parameters: x / 80)
+    expected = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)).chunk(2)
+    loss = objective.loss(step, batch)
+    step.generator.manual_seed(0)
+    for found, noise in zip(objective.members(step, batch), expected, strict=True):
+        torch.testing.assert_close(found, noise)
+    step.generator.manual_seed(0)
+    torch.testing.assert_close(super(EnergyScore, objective).loss(step, batch), loss)
