@@ -10,6 +10,11 @@ logarithm of the concentration, and with the part of it that the map's rings tel
 they do not (ridge regression on mean log maps in rings and the parameters, fitted to haloes of
 `--boxes` boxes of the training split). A model that used all that the map tells would have no
 correlation with the first part.
+
+Then the same errors of a ridge regression of the features themselves on these rings (all of the
+training split), their correlation with those of the model, and the error that the two share (the
+root of their covariance over the scatter): what two so different predictors miss alike is most
+likely not in the maps, or not in so few haloes.
 """
 
 from __future__ import annotations
@@ -51,11 +56,23 @@ def seen(cutouts: Cutouts) -> FloatArray:
 
 
 def ridge(x: FloatArray, y: FloatArray, x_new: FloatArray) -> FloatArray:
-    """Prediction at ``x_new`` of a linear fit with a penalty."""
+    """Prediction at ``x_new`` of a linear fit with a penalty, of y (N,) or of each column."""
     mean, scale = x.mean(0), x.std(0) + 1e-12
     x, x_new = (x - mean) / scale, (x_new - mean) / scale
-    slopes = np.linalg.solve(x.T @ x + PENALTY * np.eye(x.shape[1]), x.T @ (y - y.mean()))
-    return np.asarray(y.mean() + x_new @ slopes)
+    slopes = np.linalg.solve(x.T @ x + PENALTY * np.eye(x.shape[1]), x.T @ (y - y.mean(0)))
+    return np.asarray(y.mean(0) + x_new @ slopes)
+
+
+def beside(ours: FloatArray, theirs: FloatArray, own_noise: FloatArray, noise: FloatArray) -> str:
+    """Errors of a regression beside those of a model (N, F), in units of the exact scatter (F,).
+
+    ``noise`` of the mean of exact draws is in both, ``own_noise`` in those of the model alone.
+    """
+    square, other = (ours**2).mean(0) - own_noise - noise, (theirs**2).mean(0) - noise
+    product = (ours * theirs).mean(0) - noise
+    values = (np.sqrt(other), product / np.sqrt(square * other), np.sqrt(product))
+    words = [str(value.round(2).tolist()) for value in values]
+    return f"regression errs by {words[0]}, correlation {words[1]}, shared error {words[2]}"
 
 
 def correlations(errors: FloatArray, values: FloatArray) -> FloatArray:
@@ -74,9 +91,16 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    draws, train = exact_draws(options.oracle, options.data), read_cutouts(options.data, "train")
+    draws, everything = (
+        exact_draws(options.oracle, options.data),
+        read_cutouts(options.data, "train"),
+    )
     cutouts, width = draws.cutouts, draws.cutouts.geometry.field_of_view
-    train = train.select(np.flatnonzero(np.isin(train.box, np.unique(train.box)[: options.boxes])))
+    learned = np.asarray(field_features(everything.target, width))
+    rows, new_rows = seen(everything), seen(cutouts)
+    train = everything.select(
+        np.flatnonzero(np.isin(everything.box, np.unique(everything.box)[: options.boxes]))
+    )
     c = log_concentration(options.data, cutouts)
     told = ridge(seen(train), log_concentration(options.data, train), seen(cutouts))
     print(f"log c scatters by {c.std():.3f}; rings explain {1 - (c - told).var() / c.var():.2f}")
@@ -92,12 +116,23 @@ def main() -> None:
         )
         found = np.stack([field_features(one, width) for one in fields])
         errors, scatter = found.mean(1) - truth.mean(1), truth.var(1).mean(0)
-        noise = scatter / truth.shape[1] + found.var(1).mean(0) / found.shape[1]
-        size = np.sqrt(np.maximum(errors.var(0) - noise, 0) / scatter)
+        own, noise = found.var(1).mean(0) / found.shape[1], scatter / truth.shape[1]
+        size = np.sqrt(np.maximum(errors.var(0) - own - noise, 0) / scatter)
         for i, channel in enumerate(cutouts.geometry.channels):
             print(f"{path} {channel}: error of the mean / scatter {size[i].round(2).tolist()}")
             for name, values in (("log c", c), ("told", told), ("not told", c - told)):
                 print(f"    with {name}: {correlations(errors[:, i], values).round(2).tolist()}")
+            regressed = ridge(rows, learned[:, i], new_rows) - truth.mean(1)[:, i]
+            unit = np.sqrt(scatter[i])
+            print(
+                "   ",
+                beside(
+                    errors[:, i] / unit,
+                    regressed / unit,
+                    own[i] / scatter[i],
+                    noise[i] / scatter[i],
+                ),
+            )
 
 
 if __name__ == "__main__":
