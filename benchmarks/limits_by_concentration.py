@@ -91,10 +91,8 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    draws, everything = (
-        exact_draws(options.oracle, options.data),
-        read_cutouts(options.data, "train"),
-    )
+    draws = exact_draws(options.oracle, options.data)
+    everything = read_cutouts(options.data, "train")
     cutouts, width = draws.cutouts, draws.cutouts.geometry.field_of_view
     learned = np.asarray(field_features(everything.target, width))
     rows, new_rows = seen(everything), seen(cutouts)
@@ -123,16 +121,8 @@ def main() -> None:
             for name, values in (("log c", c), ("told", told), ("not told", c - told)):
                 print(f"    with {name}: {correlations(errors[:, i], values).round(2).tolist()}")
             regressed = ridge(rows, learned[:, i], new_rows) - truth.mean(1)[:, i]
-            unit = np.sqrt(scatter[i])
-            print(
-                "   ",
-                beside(
-                    errors[:, i] / unit,
-                    regressed / unit,
-                    own[i] / scatter[i],
-                    noise[i] / scatter[i],
-                ),
-            )
+            pair = [x / np.sqrt(scatter[i]) for x in (errors[:, i], regressed)]
+            print("   ", beside(*pair, own[i] / scatter[i], noise[i] / scatter[i]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Where the pixels of a model are worse than those of exact draws.
 
     python benchmarks/limits_by_pixel.py data/default.h5 data/default_oracle.h5 \\
-        finish=runs/finish_64/model.safetensors:1 denoiser=runs/denoiser_64/model.safetensors:18 \\
-        cleaned=runs/finish_64/model.safetensors:1,runs/denoiser_64/model.safetensors@0.1
+        one=halo_cm/weights/consistency.safetensors:1 \\
+        denoiser=halo_cm/weights/denoiser.safetensors:18 \\
+        cleaned=halo_cm/weights/consistency.safetensors:1,halo_cm/weights/denoiser.safetensors@0.1
 
 For every model (``name=FILE:STEPS``; without ``:STEPS`` its default; behind a comma a network and a
 noise level at which it is evaluated once after that) and channel, over pixels of log10 mass (of
