@@ -11,10 +11,10 @@ they do not (ridge regression on mean log maps in rings and the parameters, fitt
 `--boxes` boxes of the training split). A model that used all that the map tells would have no
 correlation with the first part.
 
-Then the same errors of a ridge regression of the features themselves on these rings (all of the
-training split), their correlation with those of the model, and the error that the two share (the
-root of their covariance over the scatter): what two so different predictors miss alike is most
-likely not in the maps, or not in so few haloes.
+Then the errors of a ridge regression of the features themselves on these rings (all of the training
+split), their correlation with those of the model, and the error that the two share (the root of
+their covariance over the scatter). It bounds from above what no predictor could tell from the maps:
+two predictors that learned from the same haloes can also miss alike what is there.
 """
 
 from __future__ import annotations
@@ -66,12 +66,17 @@ def ridge(x: FloatArray, y: FloatArray, x_new: FloatArray) -> FloatArray:
 def beside(ours: FloatArray, theirs: FloatArray, own_noise: FloatArray, noise: FloatArray) -> str:
     """Errors of a regression beside those of a model (N, F), in units of the exact scatter (F,).
 
-    ``noise`` of the mean of exact draws is in both, ``own_noise`` in those of the model alone.
+    Both about their means over the cutouts. ``noise`` of the mean of exact draws is in both,
+    ``own_noise`` in those of the model alone.
     """
-    square, other = (ours**2).mean(0) - own_noise - noise, (theirs**2).mean(0) - noise
+    ours, theirs = ours - ours.mean(0), theirs - theirs.mean(0)
+    square = np.maximum((ours**2).mean(0) - own_noise - noise, 0)
+    other = np.maximum((theirs**2).mean(0) - noise, 0)
     product = (ours * theirs).mean(0) - noise
-    values = (np.sqrt(other), product / np.sqrt(square * other), np.sqrt(product))
-    words = [str(value.round(2).tolist()) for value in values]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = product / np.sqrt(square * other)
+    shared = np.sign(product) * np.sqrt(np.abs(product))
+    words = [str(value.round(2).tolist()) for value in (np.sqrt(other), correlation, shared)]
     return f"regression errs by {words[0]}, correlation {words[1]}, shared error {words[2]}"
 
 
@@ -81,7 +86,7 @@ def correlations(errors: FloatArray, values: FloatArray) -> FloatArray:
 
 
 def main() -> None:
-    """Print four lines for each model and channel."""
+    """Print five lines for each model and channel."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("oracle", type=Path)
@@ -96,6 +101,7 @@ def main() -> None:
     cutouts, width = draws.cutouts, draws.cutouts.geometry.field_of_view
     learned = np.asarray(field_features(everything.target, width))
     rows, new_rows = seen(everything), seen(cutouts)
+    regressed = [ridge(rows, y, new_rows) for y in np.moveaxis(learned, 1, 0)]
     train = everything.select(
         np.flatnonzero(np.isin(everything.box, np.unique(everything.box)[: options.boxes]))
     )
@@ -120,8 +126,8 @@ def main() -> None:
             print(f"{path} {channel}: error of the mean / scatter {size[i].round(2).tolist()}")
             for name, values in (("log c", c), ("told", told), ("not told", c - told)):
                 print(f"    with {name}: {correlations(errors[:, i], values).round(2).tolist()}")
-            regressed = ridge(rows, learned[:, i], new_rows) - truth.mean(1)[:, i]
-            pair = [x / np.sqrt(scatter[i]) for x in (errors[:, i], regressed)]
+            pair = (errors[:, i], regressed[i] - truth.mean(1)[:, i])
+            pair = tuple(x / np.sqrt(scatter[i]) for x in pair)
             print("   ", beside(*pair, own[i] / scatter[i], noise[i] / scatter[i]))
 
 

@@ -322,7 +322,7 @@ def test_the_shipped_file_fits_its_budget_and_lists_what_was_asked_for(repositor
     # the first variant of a group is the base, which groups share
     first = {v.group: v.model for v in reversed(plan(ablations, repository / "runs" / "none"))}
     whole = ["ema", "optimizer", "noise", "tail", "batch", "score", "backbone", "targets"]
-    whole += ["steps"]
+    whole += ["steps", "route"]
     ect = ["loss", "huber", "curriculum"]
     assert all(first[group] == first["ema"] for group in whole)
     assert all(first[group] == first["loss"] for group in ect)

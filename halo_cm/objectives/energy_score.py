@@ -6,9 +6,11 @@ models tuned on CRPS: Swift (arXiv:2509.25631).
 
 Tuning sigma_max alone leaves the lower levels behind, and more steps then make samples worse. A
 share of the batches therefore scores the sample of the several-step sampler: earlier evaluations
-without gradient, the last one at a lower level with it. Another share keeps the low levels a
-consistency map of noisy data (`halo_cm.objectives.ect`), which takes away the noise that one
-evaluation leaves where all samples should agree; a score of two members hardly sees it.
+without gradient, the last one at a lower level with it. Another share may be consistency training
+(`halo_cm.objectives.ect`) of low levels on noisy true fields, whose gradient pulls every sample to
+its own target; that of a score of two members moves the nearer one alone.
+
+Every process draws for its own part of a batch, so that with several processes a step can mix both.
 """
 
 from __future__ import annotations
@@ -32,8 +34,19 @@ if TYPE_CHECKING:
     from halo_cm.diffusion.denoiser import Denoiser
 
 
-#: Consistency training of the low levels: most t lie in 0.02-1, r at sigma_min and then at 0.7 t.
-LOW_LEVELS = EasyConsistencyTuning(p_mean=-2.0, p_std=1.0, top_share=0.0, q=4.0, n_stages=2)
+#: Consistency training of low levels: most t lie in 0.02-1. In the first half of a phase r is
+#: sigma_min for t < 0.5, which is denoising by a norm; in the second r = 0.7 t.
+LOW_LEVELS = EasyConsistencyTuning(
+    p_mean=-2.0,
+    p_std=1.0,
+    top_share=0.0,
+    q=4.0,
+    k=8.0,
+    b=1.0,
+    n_stages=2,
+    distance="pseudo_huber",
+    huber_scale=0.00054,
+)
 
 
 class EnergyScore(ScoredObjective):
@@ -41,21 +54,28 @@ class EnergyScore(ScoredObjective):
 
     name: Literal["energy_score"] = "energy_score"
     multistep_share: float = Field(
-        0.25, ge=0, lt=1, description="share of the batches that tune a later step of the sampler"
+        0.25,
+        ge=0,
+        lt=1,
+        description="share of the scored batches that tune a later step of the sampler",
     )
     consistency_share: float = Field(
-        0.0, ge=0, lt=1, description="share of the batches that are consistency training instead"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the batches that are consistency training of low levels instead",
     )
 
     def loss(self, step: Step, batch: Batch) -> Tensor:
-        """Scores of the members, or the loss of `LOW_LEVELS` on as many fields."""
-        if self.consistency_share and self._draw(step) < self.consistency_share:
-            return LOW_LEVELS.loss(step, repeated(batch, self.n_members))
-        return super().loss(step, batch)
+        """Scores of the members, or the loss of `LOW_LEVELS` on as many fields, a scalar.
 
-    @staticmethod
-    def _draw(step: Step) -> float:
-        return float(torch.rand((), generator=step.generator, device=step.generator.device))
+        As many, ``n_members`` of each cutout, because a compiled network is compiled for one size.
+        """
+        if self.consistency_share:
+            u = torch.rand((), generator=step.generator, device=step.generator.device)
+            if u < self.consistency_share:
+                return LOW_LEVELS.loss(step, repeated(batch, self.n_members))
+        return super().loss(step, batch)
 
     def members(self, step: Step, batch: Batch) -> Sequence[Tensor]:
         """Independent samples of each condition, (B, C, H, W) each."""
@@ -85,7 +105,7 @@ class EnergyScore(ScoredObjective):
 
 
 def repeated(batch: Batch, n: int) -> Batch:
-    """Every cutout n times, one whole batch after another."""
+    """A batch of every cutout n times, one whole batch after another: (B, ...) to (n B, ...)."""
     return replace(
         batch, **{f.name: torch.cat([getattr(batch, f.name)] * n) for f in fields(batch)}
     )

@@ -13,7 +13,7 @@ import torch
 from gaussian_world import make_step
 
 from halo_cm.data.normalize import Batch
-from halo_cm.objectives.energy_score import EnergyScore
+from halo_cm.objectives.energy_score import LOW_LEVELS, EnergyScore
 from halo_cm.objectives.fair_scores import energy_score
 from halo_cm.objectives.features import (
     MASS_FLOOR,
@@ -248,40 +248,67 @@ def test_only_the_last_evaluation_of_a_rollout_has_a_gradient():
     ]  # fmt: skip
 
 
-def test_a_share_of_the_batches_is_consistency_training_of_low_levels():
-    seen = []
+def low_levels_step(calls, progress):
+    """A step whose networks record (name, levels, condition, whether a gradient is taken)."""
 
-    def denoiser(x, sigma, condition, parameters):
-        seen.append(sigma)
-        return x / (1 + sigma.view(-1, 1, 1, 1) ** 2)
+    def evaluate(name):
+        def denoiser(x, sigma, condition, parameters):
+            calls.append((name, sigma, condition, torch.is_grad_enabled()))
+            return x / (1 + sigma.view(-1, 1, 1, 1) ** 2)
 
-    denoiser.sigma_data = 1.0
-    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    none = torch.zeros(4, 1)
-    batch = Batch(x, x, none, x, x, none, torch.arange(4))
-    objective = EnergyScore(multistep_share=0, consistency_share=0.25, physical=False)
+        denoiser.sigma_data = 1.0
+        return denoiser
+
     step = make_step(None, 0.002, torch.Generator().manual_seed(0))
-    step = replace(step, denoiser=denoiser, frozen=denoiser)
+    networks = {name: evaluate(name) for name in ("denoiser", "frozen")}
+    return replace(step, progress=progress, sampling_levels={2: (0.3,)}, **networks)
+
+
+def noise_batch(n):
+    x = torch.randn(n, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    none = torch.zeros(n, 1)
+    return Batch(x, 2 * x, none, x, x, none, torch.arange(n))
+
+
+@pytest.mark.parametrize(("progress", "ratio"), [(0.0, None), (0.6, 0.7)])
+def test_a_share_of_the_batches_is_consistency_training_of_low_levels(progress, ratio):
+    calls, batch = [], noise_batch(4)
+    objective = EnergyScore(multistep_share=0.5, consistency_share=0.25, physical=False)
+    step, kinds, pairs = low_levels_step(calls, progress), [], []
     for _ in range(400):
+        calls.clear()
         objective.loss(step, batch)
-    scored = [bool((sigma == step.sigma_max).all()) for sigma in seen]
-    pairs = torch.stack([sigma for sigma, top in zip(seen, scored, strict=True) if not top])
-    t, r = pairs[::2], pairs[1::2]
-    assert len(t) / 400 == pytest.approx(0.25, abs=0.06)
-    assert t.shape[1] == 8  # as many fields as a score has members
-    assert (r < t).all() and t.quantile(0.9) < 1 and (r >= step.sigma_min).all()
+        low = calls[0][0] == "denoiser" and calls[0][1][0] < step.sigma_max
+        kinds.append("low" if low else "several" if len(calls) > 1 else "one")
+        assert all(len(sigma) == 8 for _, sigma, _, _ in calls)  # one size for compiled networks
+        if low:
+            (_, t, condition, _), (name, r, _, gradient) = calls
+            pairs.append(torch.stack([t, r]))
+            assert name == "frozen" and not gradient
+            torch.testing.assert_close(condition, torch.cat([batch.condition] * 2))
+    shares = [kinds.count(kind) / 400 for kind in ("low", "several", "one")]
+    assert shares == pytest.approx([0.25, 0.375, 0.375], abs=0.06)
+    t, r = torch.cat(pairs, 1)
+    assert t.max() < 10 and t.log().mean() == pytest.approx(-2.0, abs=0.15)
+    if ratio is None:
+        assert (r[t < 0.5] == step.sigma_min).all()
+    else:
+        torch.testing.assert_close((r / t).median(), torch.tensor(ratio), atol=0.02, rtol=0)
+
+
+def test_low_levels_do_not_change_with_the_defaults_of_ect():
+    assert LOW_LEVELS.model_dump() == {
+        "name": "ect", "distance": "pseudo_huber", "huber_scale": 0.00054, "p_mean": -2.0,
+        "p_std": 1.0, "top_share": 0.0, "q": 4.0, "k": 8.0, "b": 1.0, "n_stages": 2,
+    }  # fmt: skip
 
 
 def test_without_a_share_of_consistency_training_no_random_number_is_spent():
-    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    batch = SimpleNamespace(x_clean=x, condition=x, parameters=torch.zeros(2, 1))
-    objective = EnergyScore(multistep_share=0, physical=False)
-    step = make_step(None, 0.002, torch.Generator().manual_seed(0))
-    step = replace(step, denoiser=lambda x, sigma, condition, parameters: x / 80)
-    expected = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)).chunk(2)
-    loss = objective.loss(step, batch)
-    step.generator.manual_seed(0)
-    for found, noise in zip(objective.members(step, batch), expected, strict=True):
-        torch.testing.assert_close(found, noise)
-    step.generator.manual_seed(0)
-    torch.testing.assert_close(super(EnergyScore, objective).loss(step, batch), loss)
+    batch = noise_batch(2)
+    objective = EnergyScore(multistep_share=0.5, physical=False)
+    states = []
+    for loss in (objective.loss, super(EnergyScore, objective).loss):
+        step = low_levels_step([], 0.0)
+        loss(step, batch)
+        states.append(step.generator.get_state())
+    assert torch.equal(*states)
