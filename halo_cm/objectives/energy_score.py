@@ -8,7 +8,7 @@ Tuning sigma_max alone leaves the lower levels behind, and more steps then make 
 share of the batches therefore scores the sample of the several-step sampler: earlier evaluations
 without gradient, the last one at a lower level with it. Another share may be consistency training
 (`halo_cm.objectives.ect`) of low levels on noisy true fields, whose gradient pulls every sample to
-its own target; that of a score of two members moves the nearer one alone.
+its own target; that of a score of two members, of a single pixel, moves the nearer one alone.
 
 Every process draws for its own part of a batch, so that with several processes a step can mix both.
 """
@@ -16,7 +16,7 @@ Every process draws for its own part of a batch, so that with several processes 
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -74,14 +74,12 @@ class EnergyScore(ScoredObjective):
         if self.consistency_share:
             u = torch.rand((), generator=step.generator, device=step.generator.device)
             if u < self.consistency_share:
-                return LOW_LEVELS.loss(step, repeated(batch, self.n_members))
+                return LOW_LEVELS.loss(step, replace(batch, **self._stacked(batch)))
         return super().loss(step, batch)
 
     def members(self, step: Step, batch: Batch) -> Sequence[Tensor]:
         """Independent samples of each condition, (B, C, H, W) each."""
-        condition = torch.cat([batch.condition] * self.n_members)
-        parameters = torch.cat([batch.parameters] * self.n_members)
-        like = torch.cat([batch.x_clean] * self.n_members)
+        like, condition, parameters = self._stacked(batch).values()
 
         def evaluate(denoiser: Denoiser, x: Tensor, level: float) -> Tensor:
             return denoiser(x, like.new_full((len(like),), level), condition, parameters)
@@ -94,6 +92,11 @@ class EnergyScore(ScoredObjective):
                 level = lower
         return evaluate(step.denoiser, x, level).chunk(self.n_members)
 
+    def _stacked(self, batch: Batch) -> dict[str, Tensor]:
+        """What the network sees of each cutout ``n_members`` times: (B, ...) to (m B, ...)."""
+        names = ("x_clean", "condition", "parameters")
+        return {name: torch.cat([getattr(batch, name)] * self.n_members) for name in names}
+
     def rollout(self, step: Step) -> tuple[float, ...]:
         """Levels below sigma_max that this batch's samples pass; the last one gets the gradient."""
         schedules = [levels for _, levels in sorted(step.sampling_levels.items())]
@@ -102,10 +105,3 @@ class EnergyScore(ScoredObjective):
             return ()
         levels = schedules[int(which * len(schedules))]
         return levels[: 1 + int(depth * len(levels))]
-
-
-def repeated(batch: Batch, n: int) -> Batch:
-    """A batch of every cutout n times, one whole batch after another: (B, ...) to (n B, ...)."""
-    return replace(
-        batch, **{f.name: torch.cat([getattr(batch, f.name)] * n) for f in fields(batch)}
-    )
