@@ -1,0 +1,71 @@
+"""Halo counts against Tinker08 itself, in boxes wide enough to hold the waves that matter.
+
+    python benchmarks/large_box_counts.py [--boxes 8] [--width 2]
+
+Boxes of the preset default but ``--width`` times as wide, with as many particles and mesh cells to
+a volume, so that only the longest waves differ: haloes in the bins of mass of the gates, over
+Tinker et al. (2008) and over Tinker08 with the variance of the waves that these boxes hold, with
+Poisson errors. One process of one thread a core; of twice the width 8 GB and five minutes a box.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from halo_cm import set_verbosity
+from halo_cm.config.universe import UniverseConfig
+from halo_cm.processes import Report, available_cores, run_jobs
+from halo_cm.universe.box import find_matter, particles_today
+from halo_cm.universe.design import plan_box, with_boxes
+from halo_cm.universe.expectations import BoxTheory
+from halo_cm.universe.measurements import MASS_EDGES
+
+logger = logging.getLogger("halo_cm.benchmarks")
+
+
+def wider(width: int, n_boxes: int) -> UniverseConfig:
+    """The preset default with boxes ``width`` times as wide, of the same resolution."""
+    config = UniverseConfig.from_preset("default")
+    scaled = {name: width * getattr(config, name) for name in ("boxsize", "n_particles", "n_mesh")}
+    return with_boxes(config.model_copy(update=scaled), n_boxes)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Task of a worker: haloes of one box found, of Tinker08, and of it for the box's waves."""
+
+    config: UniverseConfig
+
+    def __call__(self, index: int, report: Report) -> np.ndarray:
+        plan = plan_box(self.config, index)
+        masses = find_matter(self.config, plan, particles_today(self.config, plan)).haloes.m200
+        theory = BoxTheory.of_box(self.config, plan)
+        expected = [theory.counts(MASS_EDGES, of_box=of_box) for of_box in (False, True)]
+        return np.array([np.histogram(masses, MASS_EDGES)[0], *expected])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--boxes", type=int, default=8)
+    parser.add_argument("--width", type=int, default=2)
+    options = parser.parse_args()
+    set_verbosity("summary")
+    config = wider(options.width, options.boxes)
+    total = np.zeros((3, len(MASS_EDGES) - 1))
+    tasks = [Counts(config)] * available_cores()
+    for index, counts in run_jobs(tasks, range(options.boxes), noun="box"):
+        total += counts
+        logger.info("box %d: %s", index, np.round(counts, 1).tolist())
+        found, tinker, of_waves = total
+        logger.info("all so far: found %s", found.astype(int).tolist())
+        logger.info("  over Tinker08 %s", np.round(found / tinker, 3).tolist())
+        logger.info("  over Tinker08 for these waves %s", np.round(found / of_waves, 3).tolist())
+        logger.info("  Poisson errors %s", np.round(1 / np.sqrt(np.maximum(found, 1)), 3).tolist())
+
+
+if __name__ == "__main__":
+    main()
