@@ -1,11 +1,11 @@
 """Halo counts against Tinker08 itself, in boxes wide enough to hold the waves that matter.
 
-    python benchmarks/large_box_counts.py [--boxes 8] [--width 2]
+    python benchmarks/large_box_counts.py [--boxes 8] [--width 2] [--workers N]
 
-Boxes of the preset default but ``--width`` times as wide, with as many particles and mesh cells to
-a volume, so that only the longest waves differ: haloes in the bins of mass of the gates, over
-Tinker et al. (2008) and over Tinker08 with the variance of the waves that these boxes hold, with
-Poisson errors. One process of one thread a core; of twice the width 8 GB and five minutes a box.
+Boxes of the cosmologies of the preset default but ``--width`` times as wide, with as many particles
+and mesh cells to a volume: haloes in the bins of mass of the gates, over Tinker et al. (2008) and
+over Tinker08 with the variance of the waves that these boxes hold, with Poisson errors of the
+ratios. Processes of one thread; of twice the width @GB@ GB and @MIN@ minutes a box.
 """
 
 from __future__ import annotations
@@ -52,19 +52,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boxes", type=int, default=8)
     parser.add_argument("--width", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=available_cores())
     options = parser.parse_args()
     set_verbosity("summary")
     config = wider(options.width, options.boxes)
     total = np.zeros((3, len(MASS_EDGES) - 1))
-    tasks = [Counts(config)] * available_cores()
+    tasks = [Counts(config)] * options.workers
     for index, counts in run_jobs(tasks, range(options.boxes), noun="box"):
         total += counts
         logger.info("box %d: %s", index, np.round(counts, 1).tolist())
         found, tinker, of_waves = total
         logger.info("all so far: found %s", found.astype(int).tolist())
-        logger.info("  over Tinker08 %s", np.round(found / tinker, 3).tolist())
-        logger.info("  over Tinker08 for these waves %s", np.round(found / of_waves, 3).tolist())
-        logger.info("  Poisson errors %s", np.round(1 / np.sqrt(np.maximum(found, 1)), 3).tolist())
+        for name, expected in (("Tinker08", tinker), ("Tinker08 for these waves", of_waves)):
+            ratio, error = (np.round(x / expected, 3).tolist() for x in (found, np.sqrt(found)))
+            logger.info("  over %s %s, +- %s", name, ratio, error)
 
 
 if __name__ == "__main__":
