@@ -5,7 +5,7 @@
 Boxes of the cosmologies of the preset default but ``--width`` times as wide, with as many particles
 and mesh cells to a volume: haloes in the bins of mass of the gates, over Tinker et al. (2008) and
 over Tinker08 with the variance of the waves that these boxes hold, with Poisson errors of the
-ratios. Processes of one thread; of twice the width @GB@ GB and @MIN@ minutes a box.
+ratios. Processes of one thread; of twice the width 3 GB and six minutes a box.
 """
 
 from __future__ import annotations

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
 
 from halo_cm.config.universe import UniverseConfig
+from halo_cm.processes import available_cores, run_jobs
 from halo_cm.universe.check import COUNTED_BOXES, check_universe
+from halo_cm.universe.design import with_boxes
 from halo_cm.universe.gates import UniverseCheck
+from halo_cm.universe.gravity_gates import WIDE_COUNTS, mass_function_topic
 from halo_cm.universe.hydro_gates import CAMELS_STARS
+from halo_cm.universe.measurements import measure_gravity
 from halo_cm.universe.simulate import simulate
 
 
@@ -41,6 +46,22 @@ def test_halo_counts(full: UniverseCheck) -> None:
     assert rare.details["Tinker08 of the box's modes over Tinker08"] < 0.85
     assert 0.15 < rare.details["Poisson error"] < 0.2
     assert abs(rare.details["sigma from that"]) < 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_wide_boxes_have_the_haloes_of_tinker08_in_every_bin() -> None:
+    """Half an hour on two cores: 8 boxes of 100 Mpc/h, with the resolution of the preset."""
+    default = UniverseConfig.from_preset("default")
+    twice = {name: 2 * getattr(default, name) for name in ("boxsize", "n_particles", "n_mesh")}
+    wide = with_boxes(default.model_copy(update=twice), 8)
+    tasks = [partial(measure_gravity, wide)] * min(2, available_cores())  # 3 GB each
+    boxes = dict(run_jobs(tasks, range(8), noun="box"))
+    gates = mass_function_topic([boxes[i] for i in range(8)], "").gates
+    assert all(g.passed is True and g.name.endswith("/ Tinker08") for g in gates)
+    found = [g.measured for g in gates]
+    assert found == pytest.approx([1] * 4, abs=0.15)
+    assert found == pytest.approx(WIDE_COUNTS, abs=0.01)
 
 
 @pytest.mark.slow
