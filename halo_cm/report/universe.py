@@ -29,6 +29,7 @@ _COLUMNS = 3
 _VERDICTS = {True: ("passed", COLOURS[2]), False: ("failed", COLOURS[3]), None: ("", "0.45")}
 _K = r"$k$ [$h$/Mpc]"
 _MASS = r"$M_{200c}$ [$10^{13}\,M_\odot/h$]"
+_REFERENCE_MARKERS = ("D", "s")
 _EXPECTED_STYLES = ("--", (0, (1, 1)), "-.")
 _GATE: dict[str, Any] = {"color": "0.72", "alpha": 0.6, "elinewidth": 7, "zorder": 0}
 
@@ -131,9 +132,11 @@ def _draw_curve(axes: Axes, curve: Curve, number: int) -> None:
         style = _EXPECTED_STYLES[number % len(_EXPECTED_STYLES)]
         axes.plot(curve.x, curve.y, color="black", ls=style, lw=1.2, label=curve.label, zorder=2)
     else:
-        axes.plot(
-            curve.x, curve.y, "D", mfc="none", mec=COLOURS[3], ms=5, label=curve.label, zorder=4
-        )
+        look: Any = {"color": COLOURS[3], "zorder": 4}
+        marker = _REFERENCE_MARKERS[number % len(_REFERENCE_MARKERS)]
+        axes.plot(curve.x, curve.y, marker, mfc="none", ms=5, label=curve.label, **look)
+        if curve.error is not None:
+            axes.errorbar(curve.x, curve.y, curve.error, fmt="none", lw=1, **look)
 
 
 def _counts(axes: Axes, topic: Topic) -> None:
