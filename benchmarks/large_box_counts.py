@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from halo_cm import set_verbosity
 from halo_cm.config.universe import UniverseConfig
-from halo_cm.processes import Report, available_cores, run_jobs
-from halo_cm.universe.box import find_matter, particles_today
-from halo_cm.universe.design import plan_box, with_boxes
-from halo_cm.universe.expectations import BoxTheory
-from halo_cm.universe.measurements import MASS_EDGES
+from halo_cm.processes import available_cores, run_jobs
+from halo_cm.universe.design import with_boxes
+from halo_cm.universe.measurements import MASS_EDGES, measure_gravity
 
 logger = logging.getLogger("halo_cm.benchmarks")
 
@@ -34,20 +32,6 @@ def wider(width: int, n_boxes: int) -> UniverseConfig:
     return with_boxes(config.model_copy(update=scaled), n_boxes)
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Task of a worker: haloes of one box found, of Tinker08, and of it for the box's waves."""
-
-    config: UniverseConfig
-
-    def __call__(self, index: int, report: Report) -> np.ndarray:
-        plan = plan_box(self.config, index)
-        masses = find_matter(self.config, plan, particles_today(self.config, plan)).haloes.m200
-        theory = BoxTheory.of_box(self.config, plan)
-        expected = [theory.counts(MASS_EDGES, of_box=of_box) for of_box in (False, True)]
-        return np.array([np.histogram(masses, MASS_EDGES)[0], *expected])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boxes", type=int, default=8)
@@ -57,10 +41,10 @@ def main() -> None:
     set_verbosity("summary")
     config = wider(options.width, options.boxes)
     total = np.zeros((3, len(MASS_EDGES) - 1))
-    tasks = [Counts(config)] * options.workers
-    for index, counts in run_jobs(tasks, range(options.boxes), noun="box"):
-        total += counts
-        logger.info("box %d: %s", index, np.round(counts, 1).tolist())
+    tasks = [partial(measure_gravity, config)] * options.workers
+    for index, box in run_jobs(tasks, range(options.boxes), noun="box"):
+        total += box.counts
+        logger.info("box %d: %s", index, np.round(box.counts, 1).tolist())
         found, tinker, of_waves = total
         logger.info("all so far: found %s", found.astype(int).tolist())
         for name, expected in (("Tinker08", tinker), ("Tinker08 for these waves", of_waves)):

@@ -49,7 +49,6 @@ PROTOTYPE_COUNTS = (1.10, 0.92, 1.14, 0.89)
 #: benchmarks/large_box_counts.py.
 WIDE_COUNTS = (0.890, 0.921, 1.042, 0.947)
 WIDE_ERRORS = (0.024, 0.033, 0.066, 0.088)
-
 #: P(k) over halofit of the prototype, whose haloes had c = 5.6.
 PROTOTYPE_POWER = (0.83, 0.77, 0.80, 0.85, 0.94, 0.95, 0.82)
 #: Errors of P(k): this, or so many standard errors over boxes where that is more.
